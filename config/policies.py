@@ -1,0 +1,41 @@
+"""The part of the settings that the detector's pipeline is run with."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from detector.alerts import AlertPolicy
+from detector.machine import StreamPolicy
+
+if TYPE_CHECKING:
+    from config.settings import Settings
+
+
+def milliseconds(duration: timedelta) -> int:
+    """A duration as the whole milliseconds in which the detector counts."""
+    return duration // timedelta(milliseconds=1)
+
+
+def stream_policy(settings: Settings) -> StreamPolicy:
+    """How the stream of readings is treated."""
+    silent = settings.alerts.silent_after
+    return StreamPolicy(
+        lateness=milliseconds(settings.readings.lateness),
+        max_ahead=milliseconds(settings.readings.max_ahead),
+        silent_after=None if silent is None else milliseconds(silent),
+        max_machines=settings.readings.max_machines,
+    )
+
+
+def alert_policy(settings: Settings) -> AlertPolicy:
+    """When an alert opens, updates and closes."""
+    alerts = settings.alerts
+    return AlertPolicy(
+        open_after=alerts.open_after,
+        open_within=alerts.open_within,
+        close_after=alerts.close_after,
+        close_score=alerts.close_score,
+        critical_score=alerts.critical_score,
+        repeat_every=None if alerts.repeat_every is None else milliseconds(alerts.repeat_every),
+    )
