@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import msgspec
+import numpy as np
+import pytest
+
+from detector.alerts import AlertPolicy
+from tests.trainer.examples import trained_pump
+from trainer.calibration import replay_rows
+from trainer.charts import Line, chart
+from trainer.report import report
+from trainer.verdict import Finding, Severity
+
+
+class Page(HTMLParser):
+    """Which tags a page has, whether they are balanced, and what it refers to."""
+
+    EMPTY = ("meta", "line")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.open: list[str] = []
+        self.outside: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+        self.outside += [value or "" for name, value in attrs if name in {"src", "href", "xlink:href"}]
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in self.EMPTY:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def page() -> Page:
+    """The report of a bundle whose names are out to break the page."""
+    made = trained_pump()
+    names = ("<script>", "pressure & co", "current")
+    manifest = msgspec.structs.replace(
+        made.manifest,
+        sensors=names,
+        history=msgspec.structs.replace(made.manifest.history, source=("pump<1>.csv",)),
+    )
+    facts = tuple(replace(f, sensor=n) for f, n in zip(made.verdict.sensors, names, strict=True))
+    finding = Finding(Severity.WARNING, "sensor <b>: is odd")
+    verdict = replace(made.verdict, sensors=facts, findings=(finding,))
+    held_back = replay_rows(made.detector, made.held_back, AlertPolicy())
+    return Page(report(manifest, verdict, made.epochs, held_back, AlertPolicy()))
+
+
+def test_a_bundle_comes_with_its_report() -> None:
+    assert trained_pump().files["report.html"].startswith(b"<!doctype html>")
+
+
+def test_the_report_is_one_page_without_scripts_or_anything_from_outside(page: Page) -> None:
+    assert page.open == []
+    assert page.outside == []
+    assert "script" not in page.tags
+    assert page.tags.count("svg") == 2
+    assert page.tags.count("table") == 2
+
+
+def test_the_report_says_what_was_learned_from_and_what_the_threshold_means(page: Page) -> None:
+    for text in (
+        "A model of normal behaviour for pump-1, fitted 2026-01-05T08:00:00.000Z on pump<1>.csv",
+        "<script>",
+        "pressure & co",
+        "sensor <b>: is odd",
+        "k = 3",
+        "k = 10",
+        "threshold",
+        "In 1.42 min of held-back normal time",
+        "validation windows",
+    ):
+        assert text in page.text
+
+
+def test_a_chart_of_a_single_point_or_of_zeros_can_be_drawn() -> None:
+    for x, y in (([1.0], [2.0]), ([1.0, 2.0], [0.0, 0.0]), ([1.0, 2.0], [1e-9, 1e9])):
+        drawn = chart(
+            [Line("l", "one", np.array(x), np.array(y))], x_label=str, y_title="y", limit=("limit", 1.0)
+        )
+        assert "nan" not in drawn
+        assert Page(drawn).open == []
+
+
+def test_a_long_line_is_drawn_with_few_points_and_keeps_its_peak() -> None:
+    y = np.random.default_rng(0).uniform(0.5, 1, 100_000)
+    y[77_777] = 1.9
+    drawn = chart([Line("l", "one", np.arange(100_000.0), y)], x_label=str, y_title="y", limit=None)
+    points = drawn.split('points="')[1].split('"')[0].split()
+    assert len(points) < 1300
+    heights = [float(point.split(",")[1]) for point in points]
+    assert min(heights) < 40 < sorted(heights)[1]

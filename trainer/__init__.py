@@ -1,0 +1,1 @@
+"""Fits the detector on history: files become a bundle, with its evidence."""

@@ -1,0 +1,112 @@
+"""One turn: train, write the bundle, let the gate decide, promote."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from detector.history import History
+from registry.bundle import BundleError, load, new_id
+from trainer.gate import Decision, decide, figures
+from trainer.training import Trained, train
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+    from config.settings import Settings
+    from detector.scoring import Detector
+    from registry.champions import Registry
+    from trainer.fitting import Epoch
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Turn:
+    """What a turn came to.
+
+    Attributes:
+        trained: The bundle's manifest and figures; it is on disk either way.
+        decision: Whether it serves now, and why.
+        champion: The bundle it was compared with.
+    """
+
+    trained: Trained
+    decision: Decision
+    champion: str | None
+
+
+def take_turn(
+    histories: Sequence[History],
+    *,
+    settings: Settings,
+    registry: Registry,
+    machine: str | None,
+    source: tuple[str, ...],
+    now: datetime,
+    progress: Callable[[Epoch], None] = lambda _: None,
+) -> Turn:
+    """Trains a challenger and makes it champion if it passes the gate.
+
+    Args:
+        histories: See `train`.
+        settings: The configuration.
+        registry: Takes the bundle.
+        machine: Whom it serves; None: every machine without a bundle of its own.
+        source: Where the histories came from, for people.
+        now: When the bundle is made.
+        progress: Is told after every epoch.
+
+    Raises:
+        Unusable: The history cannot carry a model.
+        OSError: The disk refuses.
+    """
+    trained = train(
+        histories,
+        settings=settings,
+        machine=machine,
+        source=source,
+        created_at=now,
+        bundle_id=new_id(now),
+        progress=progress,
+    )
+    champion = _champion(registry, machine)
+    gate = settings.retrain.gate
+    decision = decide(
+        figures(trained.detector, trained.held_back),
+        figures(champion, trained.held_back) if champion else None,
+        gate,
+    )
+    bundle = registry.add(trained.manifest, trained.files)
+    if decision.promote:
+        registry.promote(bundle.manifest.id)
+    return Turn(trained, decision, champion.manifest.id if champion else None)
+
+
+def _champion(registry: Registry, machine: str | None) -> Detector | None:
+    """The detector that the challenger would replace; one that cannot be used is none."""
+    line = registry.champions().get(machine)
+    if line is None:
+        return None
+    try:
+        return load(registry.read(line.champion))
+    except BundleError:
+        return None
+
+
+def leave_out(history: History, stretches: Sequence[tuple[int, int | None]], margin: int) -> History:
+    """The rows outside of stretches such as alerts.
+
+    Args:
+        history: All rows.
+        stretches: Start and end in milliseconds since the epoch; no end: up to the newest row.
+        margin: Milliseconds left out before each start as well: what led to the alert.
+    """
+    keep = np.ones(len(history), dtype=np.bool_)
+    for start, end in stretches:
+        inside = history.at >= start - margin
+        if end is not None:
+            inside &= history.at <= end
+        keep &= ~inside
+    return history.rows(keep)
