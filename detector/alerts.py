@@ -1,0 +1,116 @@
+"""Scores of one machine become an alert that opens, updates and closes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import blake2b
+
+import msgspec
+
+
+class Change(StrEnum):
+    """What happened to an alert."""
+
+    OPENED = "opened"
+    UPDATED = "updated"
+    CLOSED = "closed"
+
+
+class Severity(StrEnum):
+    """How far above the threshold the alert's peak is."""
+
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertPolicy:
+    """When an alert opens, updates and closes.
+
+    Attributes:
+        open_after: Anomalies among the last `open_within` windows that open an alert (on-delay).
+        open_within: See `open_after`; at most 64.
+        close_after: Windows in a row with a score below `close_score` that close it (off-delay).
+        close_score: Below 1, so that a score around the threshold does not flutter (deadband).
+        critical_score: A peak score from which the alert is critical.
+        repeat_every: Milliseconds after which an alert that is still open is published again
+            (re-alarm time); None: never.
+    """
+
+    open_after: int = 3
+    open_within: int = 5
+    close_after: int = 5
+    close_score: float = 0.8
+    critical_score: float = 3.0
+    repeat_every: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.open_after <= self.open_within <= MAX_OPEN_WITHIN:
+            raise ValueError(
+                f"alerts: must be 1 <= open_after <= open_within <= {MAX_OPEN_WITHIN}, "
+                f"got {self.open_after} and {self.open_within}"
+            )
+
+
+MAX_OPEN_WITHIN = 64  # the last windows are remembered as bits of one number
+
+
+class OpenAlert(msgspec.Struct, frozen=True, gc=False):
+    """An alert that has not closed."""
+
+    id: str
+    opened_at: int
+    peak_score: float
+    severity: Severity
+    published_at: int
+
+
+class AlertTracker(msgspec.Struct):
+    """The alert of one machine; serialisable, so that a restart goes on where it was.
+
+    Attributes:
+        recent: The last windows' anomalies, newest in the lowest bit.
+        calm: Windows in a row with a score below the closing score.
+        alert: The open alert.
+    """
+
+    recent: int = 0
+    calm: int = 0
+    alert: OpenAlert | None = None
+
+    def observe(
+        self, machine: str, at: int, score: float, policy: AlertPolicy
+    ) -> tuple[Change, OpenAlert] | None:
+        """Takes the score of the next window, which ended at `at`; returns what it changed."""
+        self.recent = ((self.recent << 1) | (score > 1)) & ((1 << policy.open_within) - 1)
+        self.calm = self.calm + 1 if score < policy.close_score else 0
+        severity = Severity.CRITICAL if score >= policy.critical_score else Severity.WARNING
+        alert = self.alert
+        if alert is None:
+            if self.recent.bit_count() < policy.open_after or score <= 1:
+                return None
+            self.alert = OpenAlert(alert_id(machine, at), at, score, severity, at)
+            return Change.OPENED, self.alert
+        if self.calm >= policy.close_after:
+            self.alert, self.recent = None, 0
+            return Change.CLOSED, alert
+        rose = severity is Severity.CRITICAL and alert.severity is Severity.WARNING
+        repeat = policy.repeat_every is not None and at - alert.published_at >= policy.repeat_every
+        self.alert = OpenAlert(
+            id=alert.id,
+            opened_at=alert.opened_at,
+            peak_score=max(alert.peak_score, score),
+            severity=severity if rose else alert.severity,
+            published_at=at if rose or repeat else alert.published_at,
+        )
+        return (Change.UPDATED, self.alert) if rose or repeat else None
+
+    def forget_recent(self) -> None:
+        """Starts counting anew after a hole in the data; an open alert stays open."""
+        self.recent = self.calm = 0
+
+
+def alert_id(machine: str, opened_at: int) -> str:
+    """The alert's name: the same whenever the same readings open it, live, after a crash or in replay."""
+    return blake2b(f"{machine}\0{opened_at}".encode(), digest_size=16).hexdigest()

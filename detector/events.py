@@ -1,0 +1,107 @@
+"""What the pipeline says: one type per kind of event."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from detector.alerts import Change, OpenAlert, Severity
+from detector.blame import SensorShare
+from detector.reading import Dropped, Reading
+
+
+class NotScoredReason(StrEnum):
+    """Why a window has no score; also the log field and the metric label."""
+
+    WARMING_UP = "warming_up"
+    LOW_COVERAGE = "low_coverage"
+    NOT_FINITE = "not_finite"  # the model overflowed
+
+
+class MachineState(StrEnum):
+    """The present state of a machine."""
+
+    NO_MODEL = "no_model"
+    WARMING_UP = "warming_up"
+    NORMAL = "normal"
+    ALERT = "alert"
+    DEGRADED = "degraded"
+    SILENT = "silent"
+
+
+class ReadingDropped(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """A reading was left out."""
+
+    reading: Reading
+    reason: Dropped
+
+
+class NotScored(msgspec.Struct, frozen=True, gc=False):
+    """A sample came, but no window could be scored; never a score of 0."""
+
+    machine: str
+    at: int
+    reason: NotScoredReason
+
+
+class Scored(msgspec.Struct, frozen=True, gc=False):
+    """A window was scored.
+
+    Attributes:
+        at: Time of its newest sample, in milliseconds since the epoch.
+        error: The smoothed reconstruction error.
+        score: error / threshold, rounded to `SCORE_DIGITS` decimals.
+        anomaly: Whether the score is above 1.
+        coverage: Share of the window's values that were there.
+        imputed: Sensors of which a value was imputed.
+    """
+
+    machine: str
+    at: int
+    error: float
+    score: float
+    anomaly: bool
+    coverage: float
+    imputed: tuple[str, ...]
+
+
+class AlertChanged(msgspec.Struct, frozen=True, gc=False):
+    """An alert opened, was updated or closed; `at` is the end of the window that caused it."""
+
+    id: str
+    machine: str
+    change: Change
+    severity: Severity
+    at: int
+    opened_at: int
+    score: float
+    peak_score: float
+    reconstruction_error: float
+    threshold: float
+    sensors: tuple[SensorShare, ...]
+    coverage: float
+    imputed: tuple[str, ...]
+    model: str
+
+
+class StateChanged(msgspec.Struct, frozen=True, gc=False):
+    """A machine's present state, said when it or its open alert has changed.
+
+    Attributes:
+        at: When it changed.
+        state: The state.
+        since: Since when the machine is in this state; `at`, unless only the alert changed.
+        model: The bundle that serves the machine.
+        alert: The open alert.
+    """
+
+    machine: str
+    at: int
+    state: MachineState
+    since: int
+    model: str | None
+    alert: OpenAlert | None
+
+
+Event = ReadingDropped | NotScored | Scored | AlertChanged | StateChanged

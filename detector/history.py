@@ -1,0 +1,116 @@
+"""Recorded readings of one machine, as columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from detector.grid import Grid
+    from detector.manifest import WindowSpec
+
+NORMAL, ANOMALOUS, UNKNOWN = 0, 1, -1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class History:
+    """Recorded readings of one machine in ascending order of time.
+
+    Attributes:
+        machine: The machine's name.
+        sensors: Names of the F sensors.
+        at: Times in milliseconds since the epoch, ascending, shape (N,), int64.
+        values: Shape (N, F), float64; NaN where a value is missing.
+        label: 0 normal, 1 anomalous, -1 unknown, shape (N,), int8; None without labels.
+    """
+
+    machine: str
+    sensors: tuple[str, ...]
+    at: NDArray[np.int64]
+    values: NDArray[np.float64]
+    label: NDArray[np.int8] | None = None
+
+    def __post_init__(self) -> None:
+        if self.values.shape != (len(self.at), len(self.sensors)):
+            raise ValueError(
+                f"{self.machine}: values must have shape {(len(self.at), len(self.sensors))}, "
+                f"got {self.values.shape}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+    def rows(self, keep: slice | NDArray[np.bool_]) -> History:
+        """The chosen rows, in order."""
+        label = None if self.label is None else self.label[keep]
+        return History(self.machine, self.sensors, self.at[keep], self.values[keep], label)
+
+    def select(self, sensors: tuple[str, ...]) -> History:
+        """The chosen sensors in the given order; a sensor that was not recorded is all NaN."""
+        if sensors == self.sensors:
+            return self
+        column = {name: i for i, name in enumerate(self.sensors)}
+        values = np.full((len(self), len(sensors)), np.nan)
+        for i, name in enumerate(sensors):
+            if name in column:
+                values[:, i] = self.values[:, column[name]]
+        return History(self.machine, sensors, self.at, values, self.label)
+
+    def normal(self) -> History:
+        """The rows that are not labelled anomalous."""
+        return self if self.label is None else self.rows(self.label != ANOMALOUS)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Segment:
+    """A stretch of samples without a hole longer than a window may bridge.
+
+    Attributes:
+        slots: Consecutive grid slots, shape (N,), int64.
+        values: Shape (N, F), float64; a slot without a reading is a row of NaN.
+        read: Whether a reading filled the slot, shape (N,), bool.
+    """
+
+    slots: NDArray[np.int64]
+    values: NDArray[np.float64]
+    read: NDArray[np.bool_]
+
+
+def segments(history: History, grid: Grid, max_gap: int) -> Iterator[Segment]:
+    """Puts a history on the grid, exactly as `Sampler` does with the same rows one by one.
+
+    The first row of a slot counts; holes of up to `max_gap` slots become rows of NaN.
+    """
+    slots, first = np.unique(grid.slots(history.at), return_index=True)
+    values = history.values[first]
+    cuts = np.flatnonzero(np.diff(slots) > max_gap + 1) + 1
+    for start, stop in zip([0, *cuts], [*cuts, len(slots)], strict=True):
+        if start == stop:
+            continue
+        index = slots[start:stop] - slots[start]
+        rows = np.full((int(index[-1]) + 1, values.shape[1]), np.nan)
+        rows[index] = values[start:stop]
+        read = np.zeros(len(rows), dtype=np.bool_)
+        read[index] = True
+        yield Segment(np.arange(slots[start], slots[stop - 1] + 1), rows, read)
+
+
+def windows(segment: Segment, spec: WindowSpec) -> NDArray[np.float64]:
+    """The windows that the daemon would score in a segment, shape (N, T, F); NaN may occur.
+
+    A window ends at a slot that holds a reading and whose number is a multiple of the stride.
+    """
+    length = spec.length
+    if len(segment.slots) < length:
+        return np.empty((0, length, segment.values.shape[1]))
+    ends = segment.read[length - 1 :] & (segment.slots[length - 1 :] % spec.stride == 0)
+    # sliding_window_view appends the window axis last: (N, F, T)
+    ending: NDArray[np.float64] = sliding_window_view(segment.values, length, axis=0)[ends]
+    return ending.transpose(0, 2, 1)

@@ -1,0 +1,288 @@
+"""One machine's part of the pipeline: its sampler, its window, its alert and its state."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from detector.alerts import AlertPolicy, AlertTracker, Change, OpenAlert
+from detector.blame import SensorShare, blame
+from detector.events import (
+    AlertChanged,
+    Event,
+    MachineState,
+    NotScored,
+    NotScoredReason,
+    Scored,
+    StateChanged,
+)
+from detector.grid import Grid
+from detector.reading import Dropped, Reading
+from detector.sampler import Sample, Sampler
+from detector.scoring import Detector, Errors, total
+from detector.window import MovingWindow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+
+SILENT_INTERVALS = 3  # readings in a row that fail to come before a machine is called silent
+SCORE_DIGITS = 4  # LiteRT's results differ by up to 1e-5 with the batch size; a decision must not
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamPolicy:
+    """How the stream of readings is treated; times in milliseconds.
+
+    Attributes:
+        lateness: By how much a reading may come after a later one of the same machine.
+        max_ahead: By how much a machine's clock may be ahead of the time of arrival.
+        silent_after: Without a reading for so long a machine is silent; None: never.
+        max_machines: Machines that are followed; readings of further ones are dropped.
+    """
+
+    lateness: int = 0
+    max_ahead: int = 3_600_000
+    silent_after: int | None = None
+    max_machines: int = 10_000
+
+
+class Snapshot(msgspec.Struct, frozen=True, gc=False):
+    """What stored readings do not tell about a machine, to go on after a restart.
+
+    Attributes:
+        model: Id of the bundle that scored; None without one.
+        grid: Its grid, in which `emitted` is counted.
+        emitted: The newest settled slot.
+        smoothed: Each sensor's smoothed part of the error; None when the next window starts anew.
+        alerts: The alert and what leads to the next one.
+        state: The present state.
+        since: Since when, in milliseconds since the epoch.
+    """
+
+    model: str | None
+    grid: Grid | None
+    emitted: int | None
+    smoothed: tuple[float, ...] | None
+    alerts: AlertTracker
+    state: MachineState | None
+    since: int
+
+
+class Machine:
+    """Follows one machine: `take` and `advance` lead to a window, `judge` takes its errors.
+
+    Between the two the pipeline scores many windows at once.
+    """
+
+    def __init__(self, name: str, stream: StreamPolicy, policy: AlertPolicy) -> None:
+        self.name = name
+        self.alerts = AlertTracker()
+        self.state: MachineState | None = None  # until the first reading
+        self.since = 0
+        self.heard_at: int | None = None
+        self.detector: Detector | None = None
+        self._stream = stream
+        self._policy = policy
+        self._smoothed: NDArray[np.float64] | None = None
+        self._restarted = True  # the next window does not continue the last one
+
+    def serve(self, detector: Detector | None) -> None:
+        """Starts anew with this detector: the window is empty, an open alert stays open."""
+        self.detector = detector
+        self._restarted = True
+        if detector is None:
+            return
+        manifest = detector.manifest
+        self._sampler = Sampler(
+            manifest.sensors,
+            manifest.grid,
+            max_gap=manifest.window.max_gap,
+            lateness=self._stream.lateness,
+            max_ahead=self._stream.max_ahead,
+        )
+        self._window = MovingWindow(manifest.window, len(manifest.sensors))
+
+    def take(self, reading: Reading) -> list[Sample] | Dropped:
+        """Takes a reading; returns the samples that it completes, or why it was dropped."""
+        if reading.received_at is not None:
+            self.heard_at = reading.received_at
+        if self.detector is None:
+            # Stored until there is a detector: one from the future would make all later ones late then.
+            ahead = (
+                reading.received_at is not None and reading.at - reading.received_at > self._stream.max_ahead
+            )
+            return Dropped.FUTURE if ahead else []
+        samples = self._sampler.feed(reading)
+        if samples is Dropped.LATE and self._holds(reading):
+            return Dropped.DUPLICATE
+        return samples
+
+    def _holds(self, reading: Reading) -> bool:
+        """Whether the window has a value for all that the reading brings."""
+        assert self.detector is not None
+        row = self._window.row(self.detector.manifest.grid.slot(reading.at))
+        if row is None:
+            return False
+        return not any(
+            np.isnan(row[column]) and not np.isnan(reading.values[source])
+            for column, source in self._sampler.layout(reading.sensors).columns
+        )
+
+    def advance(self, sample: Sample) -> NDArray[np.float64] | None:
+        """Moves the window on; returns it where one ends here, shape (T, F), valid until the next call."""
+        if sample.missed is None:
+            self._restarted = True
+        self._window.push(sample)
+        return self._window.view() if self._window.due(sample.slot) else None
+
+    def warming_up(self) -> bool:
+        """Whether the window is not full yet."""
+        return not self._window.full()
+
+    def wait(self, at: int) -> list[Event]:
+        """Says that something came before there is a full window, or without a model."""
+        if self.detector is None:
+            return self._enter(MachineState.NO_MODEL, at)
+        return self._not_scored(at, NotScoredReason.WARMING_UP, MachineState.WARMING_UP)
+
+    def restarted(self) -> bool:
+        """Whether the window just returned does not continue the one before; asked once per window."""
+        restarted, self._restarted = self._restarted, False
+        return restarted
+
+    def judge(
+        self, at: int, window: NDArray[np.float64], errors: Errors, row: int, *, restarted: bool
+    ) -> list[Event]:
+        """Judges a scored window.
+
+        Args:
+            at: When it ended.
+            window: The window itself, shape (T, F).
+            errors: The batch in which it was scored.
+            row: Its row there.
+            restarted: It does not continue the window judged before.
+        """
+        assert self.detector is not None
+        manifest = self.detector.manifest
+        if restarted:
+            self._smoothed = None
+            self.alerts.forget_recent()
+        coverage = float(errors.coverage[row])
+        if coverage < manifest.window.min_coverage or coverage == 0:
+            return self._not_scored(at, NotScoredReason.LOW_COVERAGE, MachineState.DEGRADED)
+        share, weight = errors.share[row], manifest.error.smoothing
+        if self._smoothed is not None and weight > 0:
+            share = weight * self._smoothed + (1 - weight) * share
+        error = total(share, manifest.error.kind)
+        if not math.isfinite(error):
+            return self._not_scored(at, NotScoredReason.NOT_FINITE, MachineState.DEGRADED)
+        self._smoothed = share
+        score = round(error / manifest.threshold.value, SCORE_DIGITS)
+        missing = errors.missing[row]
+        imputed = tuple(np.asarray(manifest.sensors)[missing].tolist()) if missing.any() else ()
+        scored = Scored(self.name, at, error, score, score > 1, coverage, imputed)
+        events: list[Event] = [scored]
+        changed = self.alerts.observe(self.name, at, score, self._policy)
+        if changed is not None:
+            expected = self.detector.expected(errors.last[row])
+            events.append(self._alert(*changed, scored, blame(manifest.sensors, share, window[-1], expected)))
+            if changed[0] is Change.UPDATED and self.state is MachineState.ALERT:
+                events.append(self.present(at))
+        events += self._enter(MachineState.NORMAL, at)
+        return events
+
+    def present(self, at: int) -> StateChanged:
+        """The state, once there is one, for who asks at the time `at`."""
+        assert self.state is not None
+        model = self.detector.manifest.id if self.detector else None
+        return StateChanged(self.name, at, self.state, self.since, model, self.alerts.alert)
+
+    def silent(self, now: int) -> list[Event]:
+        """Says that the machine is silent, if it has sent nothing for too long."""
+        if self.heard_at is None:
+            self.heard_at = now
+        limit = self._stream.silent_after
+        if limit is None or self.state is MachineState.SILENT:
+            return []
+        if self.detector is not None:  # a machine that reports once an hour is not silent in between
+            limit = max(limit, SILENT_INTERVALS * self.detector.manifest.grid.interval)
+        if now - self.heard_at <= limit:
+            return []
+        return self._change(MachineState.SILENT, now)
+
+    def snapshot(self) -> Snapshot:
+        """The state to store together with the readings taken so far."""
+        manifest = self.detector.manifest if self.detector else None
+        return Snapshot(
+            model=manifest.id if manifest else None,
+            grid=manifest.grid if manifest else None,
+            emitted=self._sampler.emitted if manifest else None,
+            smoothed=None if self._smoothed is None or self._restarted else tuple(self._smoothed.tolist()),
+            alerts=msgspec.structs.replace(self.alerts),
+            state=self.state,
+            since=self.since,
+        )
+
+    def restore(self, snapshot: Snapshot, readings: Iterable[Reading]) -> None:
+        """Takes up a snapshot and rebuilds the window from readings in order of time.
+
+        They must reach back by a window and a bridged hole. What they complete is not scored again.
+        """
+        self.alerts = msgspec.structs.replace(snapshot.alerts)
+        self.state, self.since = snapshot.state, snapshot.since
+        if self.detector is None:
+            return
+        manifest = self.detector.manifest
+        for reading in readings:
+            samples = self._sampler.feed(reading)
+            if not isinstance(samples, Dropped):
+                self._push(samples)
+        if snapshot.emitted is not None and snapshot.grid is not None:
+            self._push(self._sampler.settle(manifest.grid.slot(snapshot.grid.time(snapshot.emitted))))
+        if snapshot.model == manifest.id and snapshot.smoothed is not None:
+            self._smoothed = np.asarray(snapshot.smoothed)
+            self._restarted = False
+
+    def _push(self, samples: list[Sample]) -> None:
+        for sample in samples:
+            self._window.push(sample)
+
+    def _not_scored(self, at: int, reason: NotScoredReason, state: MachineState) -> list[Event]:
+        return [NotScored(self.name, at, reason), *self._enter(state, at)]
+
+    def _enter(self, state: MachineState, at: int) -> list[Event]:
+        state = MachineState.ALERT if self.alerts.alert is not None else state
+        return [] if state is self.state else self._change(state, at)
+
+    def _change(self, state: MachineState, at: int) -> list[Event]:
+        self.state, self.since = state, at
+        return [self.present(at)]
+
+    def _alert(
+        self, change: Change, alert: OpenAlert, scored: Scored, sensors: tuple[SensorShare, ...]
+    ) -> AlertChanged:
+        assert self.detector is not None
+        manifest = self.detector.manifest
+        return AlertChanged(
+            id=alert.id,
+            machine=self.name,
+            change=change,
+            severity=alert.severity,
+            at=scored.at,
+            opened_at=alert.opened_at,
+            score=scored.score,
+            peak_score=alert.peak_score,
+            reconstruction_error=scored.error,
+            threshold=manifest.threshold.value,
+            sensors=sensors,
+            coverage=scored.coverage,
+            imputed=scored.imputed,
+            model=manifest.id,
+        )

@@ -1,0 +1,180 @@
+"""Readings of one machine become samples on its grid: merged, in order, each slot once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from detector.reading import Dropped, Reading
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from detector.grid import Grid
+
+
+class Sample(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """A reading put on the grid.
+
+    Attributes:
+        slot: Its slot of the grid.
+        values: Shape (F,), float64, NaN where missing.
+        missed: Empty slots directly before it; None when it does not continue what was before
+            (the first sample, or the first after a hole longer than a window may bridge).
+    """
+
+    slot: int
+    values: NDArray[np.float64]
+    missed: int | None
+
+
+class Layout(msgspec.Struct, frozen=True, eq=False):
+    """Where the values of a reading with certain sensors belong.
+
+    Attributes:
+        columns: (column of the sample, position in the reading) of each sensor that is known.
+        order: Positions in the order of the sample's columns, shape (F,); None unless all F are there.
+    """
+
+    columns: list[tuple[int, int]]
+    order: NDArray[np.intp] | None
+
+
+class _Slot:
+    """A slot that may still receive values; for each sensor the earliest reading counts."""
+
+    __slots__ = ("at", "unreported", "values")
+
+    def __init__(self, width: int) -> None:
+        self.values = np.full(width, np.nan)
+        self.at: list[int | None] = [None] * width
+        self.unreported = width
+
+    def merge(self, at: int, columns: list[tuple[int, int]], values: NDArray[np.float64]) -> bool:
+        """Takes over what is new; returns whether anything was."""
+        changed = False
+        for column, source in columns:
+            known = self.at[column]
+            if known is None:
+                self.unreported -= 1
+            elif known <= at:
+                continue
+            self.at[column] = at
+            self.values[column] = values[source]
+            changed = True
+        return changed
+
+
+class Sampler:
+    """Emits a slot as soon as all sensors have reported, or once the watermark has passed it.
+
+    The watermark is the latest time of any accepted reading less the allowed lateness; it never
+    goes back. What arrives for a slot that was emitted, or for one before it, is dropped. The
+    emitted samples depend on the accepted readings alone and not on their order.
+    """
+
+    __slots__ = (
+        "_ahead",
+        "_grid",
+        "_lateness",
+        "_latest",
+        "_layouts",
+        "_max_gap",
+        "_newest",
+        "_open",
+        "_sensors",
+        "emitted",
+    )
+
+    def __init__(
+        self, sensors: tuple[str, ...], grid: Grid, *, max_gap: int, lateness: int, max_ahead: int
+    ) -> None:
+        """Starts empty.
+
+        Args:
+            sensors: The F sensors of a sample, in order.
+            grid: The grid.
+            max_gap: Empty slots in a row that a window may bridge.
+            lateness: Milliseconds by which a reading may come after a later one.
+            max_ahead: Milliseconds by which a machine's clock may be ahead of the time of arrival.
+        """
+        self._sensors = sensors
+        self._grid = grid
+        self._max_gap = max_gap
+        self._lateness = lateness
+        self._ahead = max_ahead
+        self._open: dict[int, _Slot] = {}
+        self._latest: int | None = None
+        self._layouts: dict[tuple[str, ...], Layout] = {}
+        self._newest: int | None = None  # slot of the newest sample; `emitted`, unless `settle` was called
+        self.emitted: int | None = None  # the newest slot that is settled
+
+    def feed(self, reading: Reading) -> list[Sample] | Dropped:
+        """Takes one reading; returns the samples that it completes, oldest first."""
+        at = reading.at
+        if reading.received_at is not None and at > reading.received_at + self._ahead:
+            return Dropped.FUTURE
+        layout = self.layout(reading.sensors)
+        if not layout.columns:
+            return Dropped.NO_KNOWN_SENSOR
+        slot = self._grid.slot(at)
+        if self.emitted is not None and slot <= self.emitted:
+            return Dropped.LATE
+        if layout.order is not None and not self._open and self._follows(slot):
+            # The usual case: a whole reading for the next slot, nothing pending.
+            self._latest = at if self._latest is None else max(self._latest, at)
+            return [self._emit(slot, reading.values[layout.order])]
+        pending = self._open.get(slot)
+        if pending is None:
+            pending = self._open[slot] = _Slot(len(self._sensors))
+        if not pending.merge(at, layout.columns, reading.values):
+            return Dropped.DUPLICATE
+        self._latest = at if self._latest is None else max(self._latest, at)
+        return self._complete(self._latest)
+
+    def settle(self, slot: int) -> list[Sample]:
+        """Settles all slots up to this one, whatever they lack; returns their samples, oldest first."""
+        samples = [self._emit(old, self._open.pop(old).values) for old in sorted(self._open) if old <= slot]
+        self.emitted = slot if self.emitted is None else max(slot, self.emitted)
+        return samples
+
+    def _follows(self, slot: int) -> bool:
+        return self.emitted is None or slot == self.emitted + 1
+
+    def _complete(self, latest: int) -> list[Sample]:
+        settled = self._grid.slot(latest - self._lateness)  # the watermark has passed all slots before
+        samples = []
+        while self._open:
+            slot = min(self._open)
+            pending = self._open[slot]
+            known_next = self._follows(slot) or slot <= settled
+            if not (slot < settled or (pending.unreported == 0 and known_next)):
+                break
+            del self._open[slot]
+            samples.append(self._emit(slot, pending.values))
+        return samples
+
+    def _emit(self, slot: int, values: NDArray[np.float64]) -> Sample:
+        missed = None if self._newest is None else slot - self._newest - 1
+        if missed is not None and missed > self._max_gap:
+            missed = None
+        self.emitted = self._newest = slot
+        return Sample(slot, values, missed)
+
+    def layout(self, sensors: tuple[str, ...]) -> Layout:
+        """Where a reading's values belong."""
+        layout = self._layouts.get(sensors)
+        if layout is None:
+            position = {name: i for i, name in enumerate(sensors)}
+            columns = [(c, position[name]) for c, name in enumerate(self._sensors) if name in position]
+            whole = len(columns) == len(self._sensors)
+            layout = Layout(columns, np.array([source for _, source in columns]) if whole else None)
+            if len(self._layouts) >= MAX_LAYOUTS:
+                self._layouts.clear()
+            self._layouts[sensors] = layout
+        return layout
+
+
+MAX_LAYOUTS = 64  # combinations of sensors remembered per machine; a hostile sender could invent millions

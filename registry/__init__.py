@@ -1,0 +1,1 @@
+"""Bundles on disk: written aside, checked on reading, promoted and rolled back."""

@@ -1,0 +1,138 @@
+"""One bundle on disk: a folder with everything that was fitted."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from detector import manifest as manifests
+from detector.litert import LiteRTModel, UnusableModel
+from detector.scoring import Detector
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+    from detector.manifest import Manifest
+
+MANIFEST = "manifest.json"
+MODEL = "model.tflite"
+
+
+class BundleError(Exception):
+    """A bundle that must not be used; the message names it and says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle whose manifest was read and whose files were compared with their checksums."""
+
+    path: Path
+    manifest: Manifest
+
+
+def new_id(created_at: datetime) -> str:
+    """A name for a bundle, sortable by time: `2026-01-03T22-00-00Z-3f9c`."""
+    return f"{created_at:%Y-%m-%dT%H-%M-%SZ}-{secrets.token_hex(2)}"
+
+
+def write(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
+    """Writes a bundle whole or not at all: under another name, synced, then renamed.
+
+    Args:
+        folder: Where bundles lie; made if need be.
+        manifest: Its `files` are replaced by the checksums of what is written.
+        files: Contents by file name.
+
+    Raises:
+        OSError: The disk refuses.
+    """
+    checksums = {name: sha256(content).hexdigest() for name, content in files.items()}
+    manifest = msgspec.structs.replace(manifest, files=checksums)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / manifest.id
+    aside = folder / f".{manifest.id}.partial"
+    shutil.rmtree(aside, ignore_errors=True)  # left by a process that was killed
+    try:
+        aside.mkdir()
+        for name, content in {**files, MANIFEST: manifests.encode(manifest)}.items():
+            write_synced(aside / name, content)
+        sync_folder(aside)
+        aside.rename(path)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    sync_folder(folder)
+    return Bundle(path, manifest)
+
+
+def read(path: Path) -> Bundle:
+    """Reads a bundle's manifest and compares every file with its checksum.
+
+    Raises:
+        BundleError: Something is missing, was changed, or has another schema.
+    """
+    try:
+        manifest = manifests.decode((path / MANIFEST).read_bytes())
+    except FileNotFoundError as error:
+        raise BundleError(f"bundle {path.name}: has no {MANIFEST} in {path}") from error
+    except OSError as error:
+        raise BundleError(f"bundle {path.name}: {MANIFEST}: {error.strerror}") from error
+    except manifests.UnreadableManifest as error:
+        raise BundleError(f"bundle {path.name}: {MANIFEST}: {error}") from error
+    if manifest.id != path.name:
+        raise BundleError(f"bundle {path.name}: {MANIFEST} belongs to {manifest.id}")
+    if MODEL not in manifest.files:
+        raise BundleError(f"bundle {path.name}: {MANIFEST} names no {MODEL}")
+    for name, checksum in manifest.files.items():
+        if name in {"", ".", ".."} or "/" in name or "\0" in name:
+            raise BundleError(f"bundle {path.name}: {MANIFEST} names {name!r}, which is no file of a bundle")
+        if _checksum(path / name, path.name) != checksum:
+            raise BundleError(f"bundle {path.name}: {name} was changed after it was written")
+    return Bundle(path, manifest)
+
+
+def load(bundle: Bundle) -> Detector:
+    """The bundle's detector, tried on one window.
+
+    Raises:
+        BundleError: The model file is not what the manifest says.
+    """
+    manifest = bundle.manifest
+    try:
+        content = (bundle.path / MODEL).read_bytes()
+        model = LiteRTModel(content, length=manifest.window.length, width=len(manifest.sensors))
+    except (OSError, UnusableModel) as error:
+        raise BundleError(f"bundle {manifest.id}: {MODEL}: {error}") from error
+    return Detector(manifest, model)
+
+
+def write_synced(path: Path, content: bytes) -> None:
+    """Writes a file and waits until the disk has it."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(path: Path) -> None:
+    """Waits until the disk has the folder's entries."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _checksum(path: Path, bundle: str) -> str:
+    try:
+        return sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise BundleError(f"bundle {bundle}: {path.name}: {error.strerror}") from error

@@ -1,0 +1,170 @@
+"""Which bundle serves which machine: `champions.json` beside the bundles."""
+
+from __future__ import annotations
+
+import fcntl
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from detector.pipeline import Champions
+from registry.bundle import Bundle, BundleError, load, read, sync_folder, write, write_synced
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from detector.manifest import Manifest
+    from detector.scoring import Detector
+
+
+class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The bundles that serve one machine, or all without one of their own.
+
+    Attributes:
+        champion: The bundle in service.
+        previous: Former champions, newest last.
+    """
+
+    champion: str
+    previous: tuple[str, ...] = ()
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    shared: Line | None = None
+    machines: dict[str, Line] = {}
+
+
+class Registry:
+    """The bundles of one state directory; safe for several processes."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.bundles = state_dir / "bundles"
+        self._file = state_dir / "champions.json"
+        self._lock = state_dir / "champions.lock"
+
+    def ids(self) -> list[str]:
+        """All bundles, oldest first, whether they can be read or not."""
+        if not self.bundles.is_dir():
+            return []
+        return sorted(path.name for path in self.bundles.iterdir() if path.is_dir() and path.name[0] != ".")
+
+    def read(self, bundle: str) -> Bundle:
+        """A bundle by its id.
+
+        Raises:
+            BundleError: There is none of that id, or it must not be used.
+        """
+        if bundle not in self.ids():
+            raise BundleError(f"bundle {bundle}: there is none in {self.bundles}")
+        return read(self.bundles / bundle)
+
+    def add(self, manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
+        """Writes a new bundle, which serves nothing yet."""
+        return write(self.bundles, manifest, files)
+
+    def champions(self) -> dict[str | None, Line]:
+        """The lines of champions by machine; None is the shared one.
+
+        Raises:
+            BundleError: `champions.json` cannot be read.
+        """
+        try:
+            file = msgspec.json.decode(self._file.read_bytes(), type=_File)
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise BundleError(f"{self._file}: {error.strerror}") from error
+        except (ValueError, RecursionError) as error:  # msgspec raises more than its own errors on bad text
+            raise BundleError(f"{self._file}: {error}") from error
+        shared: dict[str | None, Line] = {None: file.shared} if file.shared else {}
+        return shared | dict(file.machines)
+
+    def champion_of(self, machine: str | None) -> str | None:
+        """The bundle that serves a machine: its own, else the shared one, else none."""
+        lines = self.champions()
+        line = lines.get(machine) or lines.get(None)
+        return line.champion if line else None
+
+    def version(self) -> object:
+        """Changes whenever another bundle is put into service."""
+        try:
+            status = self._file.stat()
+        except FileNotFoundError:
+            return None
+        return status.st_ino, status.st_mtime_ns
+
+    def promote(self, bundle: str) -> Manifest:
+        """Makes a bundle champion of the machine it was made for, or of all without one of their own.
+
+        Raises:
+            BundleError: It must not be used, or its model does not load; what serves stays.
+        """
+        found = self.read(bundle)
+        load(found)
+        machine = found.manifest.machine
+        with self._changing() as lines:
+            line = lines.get(machine)
+            if line is None:
+                lines[machine] = Line(bundle)
+            elif line.champion != bundle:
+                lines[machine] = Line(bundle, (*line.previous, line.champion))
+        return found.manifest
+
+    def rollback(self, machine: str | None) -> Manifest:
+        """Puts the former champion back into service.
+
+        Raises:
+            BundleError: There is no former champion, or it must not be used.
+        """
+        with self._changing() as lines:
+            line = lines.get(machine)
+            if line is None or not line.previous:
+                raise BundleError(
+                    f"champions of {machine or 'all machines'}: there is no former one to go back to"
+                )
+            found = self.read(line.previous[-1])
+            load(found)
+            lines[machine] = Line(line.previous[-1], line.previous[:-1])
+        return found.manifest
+
+    def load(self, known: Mapping[str, Detector]) -> tuple[Champions, list[BundleError]]:
+        """Loads the champions; a bad one is replaced by the newest good one before it.
+
+        Args:
+            known: Detectors that are loaded already, by bundle id.
+
+        Returns:
+            What can serve, and what was refused.
+        """
+        refused: list[BundleError] = []
+        detectors: dict[str | None, Detector] = {}
+        for machine, line in self.champions().items():
+            for bundle in (line.champion, *reversed(line.previous)):
+                try:
+                    detectors[machine] = known.get(bundle) or load(self.read(bundle))
+                    break
+                except BundleError as error:
+                    refused.append(error)
+        shared = detectors.pop(None, None)
+        return Champions(
+            shared, {name: found for name, found in detectors.items() if name is not None}
+        ), refused
+
+    @contextmanager
+    def _changing(self) -> Iterator[dict[str | None, Line]]:
+        self._lock.parent.mkdir(parents=True, exist_ok=True)
+        with self._lock.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            lines = self.champions()
+            before = dict(lines)
+            yield lines
+            if lines != before:
+                shared = lines.pop(None, None)
+                machines = {name: line for name, line in lines.items() if name is not None}
+                aside = self._file.with_suffix(".partial")
+                content = msgspec.json.encode(_File(shared, machines))
+                write_synced(aside, msgspec.json.format(content, indent=2) + b"\n")
+                aside.rename(self._file)
+                sync_folder(self._file.parent)

@@ -1,0 +1,170 @@
+"""A machine's events by definition: every window anew, the alert from the list of all scores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from detector.alerts import AlertPolicy, Change, OpenAlert, Severity, alert_id
+from detector.blame import SensorShare
+from detector.events import (
+    AlertChanged,
+    Event,
+    MachineState,
+    NotScored,
+    NotScoredReason,
+    Scored,
+    StateChanged,
+)
+from detector.machine import SCORE_DIGITS, StreamPolicy
+from detector.manifest import Manifest
+from detector.reading import Reading
+from detector.scoring import Autoencoder
+from tests.detector.naive import Row, Sampling, shares, stretches, total, window
+
+
+@dataclass
+class Alerting:
+    """One machine's alert, worked out from the list of its scores."""
+
+    machine: str
+    policy: AlertPolicy
+    scores: list[float] = field(default_factory=list)  # since the last closing or the last hole
+    alert: OpenAlert | None = None
+
+    def observe(self, at: int, score: float) -> tuple[Change, OpenAlert] | None:
+        self.scores.append(score)
+        policy, alert = self.policy, self.alert
+        severity = Severity.CRITICAL if score >= policy.critical_score else Severity.WARNING
+        if alert is None:
+            anomalies = sum(s > 1 for s in self.scores[-policy.open_within :])
+            if score > 1 and anomalies >= policy.open_after:
+                self.alert = OpenAlert(alert_id(self.machine, at), at, score, severity, at)
+                return Change.OPENED, self.alert
+            return None
+        newest = self.scores[-policy.close_after :]
+        if len(newest) == policy.close_after and all(s < policy.close_score for s in newest):
+            self.alert, self.scores = None, []
+            return Change.CLOSED, alert
+        worse = alert.severity == Severity.WARNING and severity == Severity.CRITICAL
+        due = policy.repeat_every is not None and at >= alert.published_at + policy.repeat_every
+        self.alert = OpenAlert(
+            alert.id,
+            alert.opened_at,
+            max(alert.peak_score, score),
+            Severity.CRITICAL if worse else alert.severity,
+            at if worse or due else alert.published_at,
+        )
+        return (Change.UPDATED, self.alert) if worse or due else None
+
+
+@dataclass
+class Following:
+    """The events of one machine, but for the readings that were dropped."""
+
+    machine: str
+    made: Manifest
+    model: Autoencoder
+    alerting: Alerting
+    events: list[Event] = field(default_factory=list)
+    state: MachineState | None = None
+    since: int = 0
+
+    def stretch(self, samples: Sequence[tuple[int, Row]]) -> None:
+        """Judges all windows of samples without a hole."""
+        smoothed: list[float] | None = None
+        first = True
+        for slot, _ in samples:
+            at = self.made.grid.interval * slot + self.made.grid.phase
+            rows = window(samples, slot, self.made.window.length)
+            if rows is None:
+                self.no_score(at, NotScoredReason.WARMING_UP, MachineState.WARMING_UP)
+            elif slot % self.made.window.stride == 0:
+                if first:
+                    self.alerting.scores, first = [], False
+                smoothed = self.judge(at, rows, smoothed)
+
+    def judge(self, at: int, rows: Sequence[Row], smoothed: list[float] | None) -> list[float] | None:
+        """Judges one window; returns the smoothed shares for the next one."""
+        made = self.made
+        cells = [math.isnan(value) for row in rows for value in row]
+        coverage = (len(cells) - sum(cells)) / len(cells)
+        if coverage < made.window.min_coverage or all(cells):
+            self.no_score(at, NotScoredReason.LOW_COVERAGE, MachineState.DEGRADED)
+            return smoothed
+        parts, expected = shares(rows, made, self.model)
+        if smoothed is not None:
+            w = made.error.smoothing
+            parts = [w * old + (1 - w) * new for old, new in zip(smoothed, parts, strict=True)]
+        error = total(parts, made.error.kind)
+        score = round(error / made.threshold.value, SCORE_DIGITS)
+        imputed = tuple(n for i, n in enumerate(made.sensors) if any(math.isnan(row[i]) for row in rows))
+        self.events.append(Scored(self.machine, at, error, score, score > 1, coverage, imputed))
+        changed = self.alerting.observe(at, score)
+        if changed is not None:
+            change, alert = changed
+            sensors = [
+                SensorShare(
+                    name,
+                    parts[i] / sum(parts) if sum(parts) else 1 / len(parts),
+                    None if math.isnan(rows[-1][i]) else rows[-1][i],
+                    expected[i],
+                )
+                for i, name in enumerate(made.sensors)
+            ]
+            self.events.append(
+                AlertChanged(
+                    id=alert.id,
+                    machine=self.machine,
+                    change=change,
+                    severity=alert.severity,
+                    at=at,
+                    opened_at=alert.opened_at,
+                    score=score,
+                    peak_score=alert.peak_score,
+                    reconstruction_error=error,
+                    threshold=made.threshold.value,
+                    sensors=tuple(sorted(sensors, key=lambda sensor: -sensor.contribution)),
+                    coverage=coverage,
+                    imputed=imputed,
+                    model=made.id,
+                )
+            )
+            if change is Change.UPDATED and self.state is MachineState.ALERT:
+                self.present(at)
+        self.enter(at, MachineState.NORMAL)
+        return parts
+
+    def no_score(self, at: int, reason: NotScoredReason, state: MachineState) -> None:
+        self.events.append(NotScored(self.machine, at, reason))
+        self.enter(at, state)
+
+    def enter(self, at: int, state: MachineState) -> None:
+        state = MachineState.ALERT if self.alerting.alert else state
+        if state != self.state:
+            self.state, self.since = state, at
+            self.present(at)
+
+    def present(self, at: int) -> None:
+        assert self.state is not None
+        alert = self.alerting.alert
+        self.events.append(StateChanged(self.machine, at, self.state, self.since, self.made.id, alert))
+
+
+def follow(
+    machine: str,
+    readings: Sequence[Reading],
+    made: Manifest,
+    model: Autoencoder,
+    stream: StreamPolicy,
+    policy: AlertPolicy,
+) -> list[Event]:
+    """All events of one machine, but for the readings that were dropped."""
+    sampling = Sampling(made.sensors, made.grid, stream.lateness, stream.max_ahead)
+    for reading in readings:
+        sampling.feed(reading)
+    following = Following(machine, made, model, Alerting(machine, policy))
+    for samples in stretches(sampling.samples, made.window.max_gap):
+        following.stretch(samples)
+    return following.events

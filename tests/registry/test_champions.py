@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from detector.manifest import WindowSpec
+from registry.bundle import MODEL, BundleError
+from registry.champions import Line, Registry
+from tests.detector.examples import manifest, tflite
+
+FILES = {MODEL: tflite()}
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    return Registry(tmp_path / "state")
+
+
+def add(registry: Registry, name: str, machine: str | None = None) -> str:
+    return registry.add(manifest(name, machine=machine), FILES).manifest.id
+
+
+def spoil(registry: Registry, name: str) -> str:
+    (registry.bundles / name / MODEL).write_bytes(b"changed")
+    return f"bundle {name}: model.tflite was changed after it was written"
+
+
+def test_a_new_registry_is_empty(registry: Registry) -> None:
+    assert registry.ids() == []
+    assert registry.champions() == {}
+    assert registry.champion_of("press-1") is None
+    assert registry.version() is None
+    champions, refused = registry.load({})
+    assert (champions.shared, champions.own, refused) == (None, {}, [])
+
+
+def test_an_added_bundle_is_listed_and_serves_nothing(registry: Registry) -> None:
+    add(registry, "2026-02")
+    add(registry, "2026-01")
+    assert registry.ids() == ["2026-01", "2026-02"]
+    assert registry.champions() == {}
+    assert registry.read("2026-01").manifest.id == "2026-01"
+
+
+def test_what_is_half_written_is_not_listed(registry: Registry) -> None:
+    add(registry, "one")
+    (registry.bundles / ".two.partial").mkdir()
+    (registry.bundles / "notes.txt").write_text("not a bundle")
+    assert registry.ids() == ["one"]
+
+
+@pytest.mark.parametrize("name", ["two", "../state/bundles/one", "./one", "one/", ".", "..", "", "one\0"])
+def test_a_bundle_that_is_not_listed_is_not_read(registry: Registry, name: str) -> None:
+    add(registry, "one")
+    with pytest.raises(BundleError) as refused:
+        registry.read(name)
+    assert str(refused.value) == f"bundle {name}: there is none in {registry.bundles}"
+
+
+def test_promoting_keeps_the_former_champions_and_rolling_back_returns_to_them(registry: Registry) -> None:
+    for name in ("one", "two", "three"):
+        add(registry, name)
+        assert registry.promote(name).id == name
+    assert registry.champions() == {None: Line("three", ("one", "two"))}
+    assert registry.rollback(None).id == "two"
+    assert registry.rollback(None).id == "one"
+    with pytest.raises(BundleError) as refused:
+        registry.rollback(None)
+    assert str(refused.value) == "champions of all machines: there is no former one to go back to"
+    assert registry.champions() == {None: Line("one")}
+
+
+def test_promoting_the_champion_again_changes_nothing(registry: Registry) -> None:
+    registry.promote(add(registry, "one"))
+    version = registry.version()
+    registry.promote("one")
+    assert registry.version() == version
+    assert registry.champions() == {None: Line("one")}
+
+
+def test_the_version_changes_with_every_promotion_and_rollback(registry: Registry) -> None:
+    versions = [registry.version()]
+    for name in ("one", "two"):
+        registry.promote(add(registry, name))
+        versions.append(registry.version())
+    registry.rollback(None)
+    versions.append(registry.version())
+    assert all(before != after for before, after in pairwise(versions))
+
+
+def test_a_machines_own_champion_serves_it_and_the_shared_one_all_others(registry: Registry) -> None:
+    registry.promote(add(registry, "all"))
+    registry.promote(add(registry, "press", machine="press-1"))
+    assert registry.champion_of("press-1") == "press"
+    assert registry.champion_of("lathe") == "all"
+    champions, refused = registry.load({})
+    assert refused == []
+    served = [champions.of(name) for name in ("press-1", "lathe")]
+    assert [one.manifest.id if one else None for one in served] == ["press", "all"]
+    with pytest.raises(BundleError) as no_former:
+        registry.rollback("press-1")
+    assert str(no_former.value) == "champions of press-1: there is no former one to go back to"
+
+
+def test_a_champion_that_must_not_be_used_gives_way_to_the_newest_good_one_before_it(
+    registry: Registry,
+) -> None:
+    for name in ("one", "two", "three", "four"):
+        registry.promote(add(registry, name))
+    messages = [spoil(registry, name) for name in ("four", "three")]
+    champions, refused = registry.load({})
+    assert champions.shared is not None
+    assert champions.shared.manifest.id == "two"
+    assert [str(error) for error in refused] == messages
+    assert registry.champion_of(None) == "four"  # the file says what was asked for
+
+
+def test_a_machine_without_any_good_bundle_is_not_served(registry: Registry) -> None:
+    registry.promote(add(registry, "one"))
+    message = spoil(registry, "one")
+    champions, refused = registry.load({})
+    assert champions.shared is None
+    assert [str(error) for error in refused] == [message]
+
+
+def test_a_detector_that_is_loaded_already_is_taken_over(registry: Registry) -> None:
+    registry.promote(add(registry, "one"))
+    first, _ = registry.load({})
+    assert first.shared is not None
+    again, _ = registry.load({"one": first.shared})
+    assert again.shared is first.shared
+
+
+def test_a_bundle_that_must_not_be_used_is_not_promoted(registry: Registry) -> None:
+    registry.promote(add(registry, "one"))
+    wrong = registry.add(manifest("two", window=WindowSpec(length=4)), FILES).manifest.id
+    with pytest.raises(BundleError) as refused:
+        registry.promote(wrong)
+    message = "bundle two: model.tflite: model: must take windows of shape (4, 2), got (3, 2)"
+    assert str(refused.value) == message
+    assert registry.champions() == {None: Line("one")}
+
+
+def test_a_former_champion_that_must_not_be_used_is_not_gone_back_to(registry: Registry) -> None:
+    for name in ("one", "two"):
+        registry.promote(add(registry, name))
+    message = spoil(registry, "one")
+    with pytest.raises(BundleError) as refused:
+        registry.rollback(None)
+    assert str(refused.value) == message
+    assert registry.champions() == {None: Line("two", ("one",))}
+
+
+def test_a_former_champion_whose_model_does_not_load_is_not_gone_back_to(
+    registry: Registry, tmp_path: Path
+) -> None:
+    registry.promote(add(registry, "one"))
+    registry.add(manifest("wrong", window=WindowSpec(length=4)), FILES)
+    path = tmp_path / "state" / "champions.json"
+    path.write_bytes(b'{"shared": {"champion": "one", "previous": ["wrong"]}}')
+    with pytest.raises(BundleError, match=r"^bundle wrong: model\.tflite: model: must take windows of shape"):
+        registry.rollback(None)
+    assert registry.champion_of(None) == "one"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "Input data was truncated"),
+        (b'{"shared": {"champion": 1}}', "Expected `str`, got `int` - at `$.shared.champion`"),
+        (b'{"shred": null}', "Object contains unknown field `shred`"),
+        (b'{"\xff": 1}', "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
+    ],
+)
+def test_a_file_of_champions_that_cannot_be_read_is_named(
+    registry: Registry, tmp_path: Path, content: bytes, message: str
+) -> None:
+    registry.promote(add(registry, "one"))
+    path = tmp_path / "state" / "champions.json"
+    path.write_bytes(content)
+    for call in (registry.champions, lambda: registry.load({}), lambda: registry.promote("one")):
+        with pytest.raises(BundleError) as refused:
+            call()
+        assert str(refused.value) == f"{path}: {message}"
+    assert path.read_bytes() == content
+
+
+def test_the_file_of_champions_is_json_that_a_person_can_read(registry: Registry, tmp_path: Path) -> None:
+    registry.promote(add(registry, "one"))
+    text = (tmp_path / "state" / "champions.json").read_text()
+    assert text.count("\n") > 3
+    assert msgspec.json.decode(text)["shared"] == {"champion": "one", "previous": []}
