@@ -1,0 +1,1 @@
+"""The shell around the detector: MQTT in, one transaction, MQTT out."""

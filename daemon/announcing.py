@@ -1,0 +1,105 @@
+"""What subscribers and the log are told of events."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from daemon import payloads
+from daemon.publisher import Outgoing
+from daemon.store import now
+from detector.alerts import Change
+from detector.events import AlertChanged, NotScored, ReadingDropped, Scored, StateChanged
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from config import Settings
+    from daemon.publisher import Publisher
+    from daemon.tally import Tally
+    from detector.events import Event
+    from detector.pipeline import Champions, Pipeline
+
+ALERT_EVENTS = {change: f"alert_{change}" for change in Change}
+
+
+class Announcer:
+    """Puts events into words and hands them to the publisher; topics are the settings'."""
+
+    def __init__(self, settings: Settings, publisher: Publisher, tally: Tally, *, version: str) -> None:
+        self.settings = settings
+        self.problem: str | None = None  # what keeps the daemon from its work
+        self._publisher = publisher
+        self._tally = tally
+        self._version = version
+
+    def alert(self, event: AlertChanged) -> tuple[str, bytes]:
+        """Topic and payload of an alert event, for the outbox."""
+        return _topic(self.settings.alerts.topic, event.machine), payloads.alert(event)
+
+    def events(self, events: Iterable[Event], stored: Iterable[Outgoing], pipeline: Pipeline) -> None:
+        """Tells of what a step has stored; `stored` are its alerts, numbered by the outbox."""
+        log = structlog.get_logger()
+        for outgoing in stored:
+            self._publisher.offer(outgoing)
+        for event in events:
+            if isinstance(event, Scored):
+                if self.settings.scores.publish:
+                    self._score(event, pipeline)
+            elif isinstance(event, ReadingDropped):
+                self._tally.count("reading_dropped", event.reason, machine=event.reading.machine)
+            elif isinstance(event, NotScored):
+                log.debug("window_not_scored", machine=event.machine, reason=event.reason)
+            elif isinstance(event, StateChanged):
+                self.state(event)
+                if event.at == event.since:
+                    at = payloads.iso(event.at)
+                    log.info("state_changed", machine=event.machine, state=event.state, at=at)
+            else:
+                log.warning(
+                    ALERT_EVENTS[event.change],
+                    machine=event.machine,
+                    id=event.id,
+                    severity=event.severity,
+                    score=event.score,
+                    at=payloads.iso(event.at),
+                    sensor=event.sensors[0].sensor,
+                )
+
+    def state(self, event: StateChanged) -> None:
+        """Tells of a machine's present state."""
+        topic = _topic(self.settings.state.topic, event.machine)
+        self._publisher.offer(Outgoing(topic, payloads.state(event), retain=True))
+
+    def states(self, pipeline: Pipeline, names: Iterable[str] | None = None) -> None:
+        """Tells of the present state of all machines, or of some."""
+        for machine in pipeline.machines():
+            if machine.state is not None and (names is None or machine.name in names):
+                self.state(machine.present(machine.since))
+
+    def status(self, champions: Champions) -> None:
+        """Tells of the daemon itself: `online`, or `degraded` with the problem."""
+        word = "online" if self.problem is None else "degraded"
+        self._publisher.offer(self._status(word, champions))
+
+    def goodbye(self, champions: Champions) -> None:
+        """Tells that the daemon goes, ahead of all that waits."""
+        self._publisher.end(self._status("offline", champions))
+
+    def _status(self, word: str, champions: Champions) -> Outgoing:
+        payload = payloads.status(
+            word, version=self._version, at=now(), champions=champions, problem=self.problem
+        )
+        return Outgoing(self.settings.status.topic, payload, retain=True)
+
+    def _score(self, event: Scored, pipeline: Pipeline) -> None:
+        machine = pipeline.machine(event.machine)
+        if machine is not None and machine.detector is not None:
+            manifest = machine.detector.manifest
+            payload = payloads.score(event, threshold=manifest.threshold.value, model=manifest.id)
+            self._publisher.publish_once(_topic(self.settings.scores.topic, event.machine), payload)
+
+
+def _topic(template: str, machine: str) -> str:
+    return template.replace("{machine}", machine)

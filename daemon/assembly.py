@@ -1,0 +1,224 @@
+"""Puts the daemon together, the one place where its parts meet."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import threading
+import time
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import structlog
+
+from config import ConfigError, load, read_password
+from config.policies import alert_policy, milliseconds, stream_policy
+from daemon import logs, payloads
+from daemon.announcing import Announcer
+from daemon.connection import Connection
+from daemon.decoding import Decoder
+from daemon.intake import Intake
+from daemon.locking import StateLock
+from daemon.notify import notify
+from daemon.publisher import Publisher
+from daemon.retraining import Retraining
+from daemon.service import Service
+from daemon.serving import Serving
+from daemon.store import Store, now
+from daemon.tally import Tally
+from detector.pipeline import Champions, Pipeline
+from registry.champions import Registry
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from config import Settings
+
+STORE = "store.sqlite"
+TICK = 1.0  # seconds that a step waits for the first message
+
+
+def run(path: Path, settings: Settings) -> None:
+    """Runs the daemon until SIGTERM or SIGINT; SIGHUP reloads.
+
+    Args:
+        path: The configuration file, read again at SIGHUP.
+        settings: What it holds now.
+
+    Raises:
+        LockedError: Another daemon uses the state directory.
+        StoreError: The store cannot be used.
+        ConfigError: The password cannot be read.
+        OSError: The state directory or a certificate cannot be used.
+    """
+    logs.configure(settings.log.level, settings.log.format)
+    daemon = Daemon(path, settings)
+    signal.signal(signal.SIGHUP, lambda *_: daemon.ask_reload())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: daemon.stop())
+    threading.excepthook = _log_thread_failure
+    try:
+        daemon.start()
+        daemon.run()
+    finally:
+        daemon.close()
+
+
+def _log_thread_failure(failure: threading.ExceptHookArgs) -> None:
+    error = failure.exc_value
+    structlog.get_logger().error("thread_failed", exc_info=error)
+
+
+class Daemon:
+    """The assembled parts and the loop around them."""
+
+    def __init__(self, path: Path, settings: Settings) -> None:
+        self._path = path
+        self._settings = settings
+        self._lock = StateLock(settings.state_dir)
+        self._reload_asked = False
+        self._version = version("anomalyd")
+        self._store = Store(
+            settings.state_dir / STORE,
+            durability=settings.store.durability,
+            max_dead_letters=settings.store.max_dead_letters,
+        )
+        self._registry = Registry(settings.state_dir)
+        self._serving = Serving(
+            self._registry, self._store, lateness=milliseconds(settings.readings.lateness)
+        )
+        pipeline = _pipeline(settings, self._serving.load())
+        restored = self._serving.restore(pipeline)
+        self._intake = Intake()
+        connection = Connection(
+            settings,
+            self._intake,
+            password=read_password(settings, os.environ),
+            will=payloads.status("offline", version=self._version, at=now(), champions=pipeline.champions),
+        )
+        publisher, tally = Publisher(connection), Tally(time.monotonic)
+        self._service = Service(
+            settings,
+            intake=self._intake,
+            decoder=_decoder(settings),
+            pipeline=pipeline,
+            store=self._store,
+            connection=connection,
+            publisher=publisher,
+            announcer=Announcer(settings, publisher, tally, version=self._version),
+            tally=tally,
+        )
+        self._retraining = Retraining(settings, self._registry, path, now=now())
+        structlog.get_logger().info(
+            "daemon_assembled",
+            version=self._version,
+            state_dir=str(settings.state_dir),
+            topic=settings.readings.topic,
+            machines=restored,
+            bundles=len(pipeline.champions.all()),
+        )
+        if not pipeline.champions.all():
+            structlog.get_logger().warning("no_bundle", hint="train one: anomalyd train HISTORY")
+        self._connection = connection
+
+    def start(self) -> None:
+        """Connects to the broker, in the background."""
+        self._connection.start()
+        notify("READY=1")
+
+    def run(self) -> None:
+        """Steps until `stop`, then says good-bye to the broker."""
+        try:
+            while not self._service.stopping:
+                self._step()
+        finally:
+            notify("STOPPING=1")
+            self._retraining.stop()
+            self._service.leave()
+
+    def _step(self) -> None:
+        if self._reload_asked:
+            self._reload_asked = False
+            notify("RELOADING=1")
+            self._reload()
+            notify("READY=1")
+        self._service.step(wait=TICK)
+        self._retraining.tick(now())
+        champions = self._serving.changed()
+        if champions is not None:
+            self._service.serve(champions, self._serving.recent)
+
+    def stop(self) -> None:
+        """Ends `run` after the present step; safe in a signal handler."""
+        self._service.stopping = True
+        self._intake.wake()
+
+    def ask_reload(self) -> None:
+        """Reads the configuration again before the next step; safe in a signal handler."""
+        self._reload_asked = True
+        self._intake.wake()
+
+    def close(self) -> None:
+        """Gives everything back."""
+        self._retraining.stop()
+        self._connection.stop()
+        self._store.close()
+        self._lock.release()
+
+    def _reload(self) -> None:
+        """Builds everything that may change, then swaps it in; a bad file changes nothing."""
+        log = structlog.get_logger()
+        try:
+            settings = load(self._path, os.environ)
+        except ConfigError as error:
+            problems = [str(problem) for problem in error.problems]
+            log.error("reload_refused", problems=problems)  # noqa: TRY400 - a person's mistake, no traceback
+            return
+        fixed = [name for name in FIXED if _option(settings, name) != _option(self._settings, name)]
+        if fixed:
+            log.error("reload_refused", problems=[f"{name}: needs a restart to change" for name in fixed])
+            return
+        pipeline = _pipeline(settings, self._serving.load())
+        try:
+            self._serving.lateness = milliseconds(settings.readings.lateness)
+            self._serving.carry_over(self._service.pipeline, pipeline)
+        except sqlite3.Error as error:
+            log.error("reload_refused", problems=[str(error)])  # noqa: TRY400 - the disk's mistake
+            return
+        logs.configure(settings.log.level, settings.log.format)
+        self._service.swap(settings, _decoder(settings), pipeline)
+        self._store.max_dead_letters = settings.store.max_dead_letters
+        self._retraining.settings = settings
+        self._settings = settings
+        log.info("configuration_reloaded", file=str(self._path))
+
+
+# What a running connection, store or lock was made with.
+FIXED = (
+    "state_dir",
+    "mqtt",
+    "status",
+    "store.durability",
+    "readings.topic",
+    "readings.qos",
+    "readings.max_payload",
+)
+
+
+def _option(settings: Settings, name: str) -> object:
+    value: object = settings
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _pipeline(settings: Settings, champions: Champions) -> Pipeline:
+    return Pipeline(champions, stream=stream_policy(settings), alerts=alert_policy(settings))
+
+
+def _decoder(settings: Settings) -> Decoder:
+    readings = settings.readings
+    return Decoder(
+        topic=readings.topic, time=readings.time, values=readings.values, max_payload=readings.max_payload
+    )

@@ -1,0 +1,198 @@
+"""The broker, behind a small interface: what comes in goes to the intake, what goes out is numbered."""
+
+from __future__ import annotations
+
+import ssl
+import sys
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from config import ConfigError, Problem
+from daemon.intake import Connected, Disconnected, Message, Published, Unsubscribed
+from daemon.store import now
+
+if TYPE_CHECKING:
+    from paho.mqtt.reasoncodes import ReasonCode
+    from pydantic import SecretStr
+
+    from config import Settings
+    from config.connection import Tls
+    from daemon.intake import Intake
+
+STOP_WITHIN = 1.0  # seconds for the network thread to send its good-bye
+RECEIVE_MAXIMUM = 1000  # unacknowledged messages that we let the broker send; bounds the intake
+IN_FLIGHT = 20  # publications on their way at once where the broker does not say (MQTT 3.1.1)
+
+
+class Connection:
+    """A persistent MQTT session that reconnects by itself, with manual acknowledgement.
+
+    paho's thread calls the `_on_…` methods; they only hand over and never raise, since an
+    exception there would end the thread unnoticed. All other methods belong to the service thread.
+    """
+
+    def __init__(
+        self, settings: Settings, intake: Intake, *, password: SecretStr | None, will: bytes
+    ) -> None:
+        """Prepares; `start` connects.
+
+        Args:
+            settings: The configuration.
+            intake: Takes messages and notices.
+            password: The broker's password.
+            will: Payload of the retained status that the broker publishes when this process vanishes.
+
+        Raises:
+            ConfigError: A certificate or key cannot be used.
+        """
+        mqtt = settings.mqtt
+        self._settings = settings
+        self._intake = intake
+        self._five = mqtt.version == "5"
+        self._refused = False
+        self.generation = 0  # counts connections; odd numbers: up, even: down
+        self._filter = settings.readings.topic.replace("{machine}", "+")
+        self._client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=mqtt.client_id,
+            protocol=paho.MQTTv5 if self._five else paho.MQTTv311,
+            clean_session=None if self._five else False,
+            manual_ack=True,
+        )
+        client = self._client
+        if mqtt.username is not None:
+            client.username_pw_set(mqtt.username, password.get_secret_value() if password else None)
+        if mqtt.tls.enabled:
+            client.tls_set_context(_tls(mqtt.tls))
+        client.will_set(settings.status.topic, will, qos=1, retain=True)
+        # The publisher keeps the bound; paho's own count drifts over reconnects.
+        client.max_inflight_messages_set(0)
+        client.reconnect_delay_set(min_delay=1, max_delay=10)
+        client.connect_timeout = mqtt.connect_timeout.total_seconds()
+        client.on_connect = self._on_connect
+        client.on_connect_fail = self._on_connect_fail
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message
+        client.on_publish = self._on_publish
+        client.on_subscribe = self._on_subscribe
+
+    def start(self) -> None:
+        """Connects in the background, and again whenever the connection is lost."""
+        mqtt = self._settings.mqtt
+        options: dict[str, Any] = {}
+        if self._five:
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            properties.SessionExpiryInterval = int(mqtt.session_expiry.total_seconds())
+            properties.ReceiveMaximum = RECEIVE_MAXIMUM
+            options = {"clean_start": False, "properties": properties}
+        keepalive = int(mqtt.keepalive.total_seconds())
+        self._client.connect_async(mqtt.host, mqtt.broker_port, keepalive=keepalive, **options)
+        self._client.loop_start()
+
+    def revive(self) -> bool:
+        """Connects anew if the network thread has died, as of garbled bytes; returns whether it had."""
+        thread = self._client._thread  # noqa: SLF001 - paho has no other way to tell
+        if thread is not None and thread.is_alive():
+            return False
+        if self.generation % 2:
+            self.generation += 1
+        self.start()
+        return True
+
+    def stop(self) -> None:
+        """Disconnects; the broker keeps the session."""
+        self._client.disconnect()
+        # A thread that is just connecting to a host that does not answer is not waited for.
+        stopping = Thread(target=self._client.loop_stop, daemon=True)
+        stopping.start()
+        stopping.join(STOP_WITHIN)
+
+    def acknowledge(self, message: Message) -> None:
+        """Acknowledges a message, unless its connection is gone: the broker sends it again then."""
+        if message.qos and message.generation == self.generation:
+            self._client.ack(message.mid, message.qos)
+
+    def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> int | None:
+        """Hands a publication to the network thread; returns its number for `Published`."""
+        info = self._client.publish(topic, payload, qos=qos, retain=retain)
+        return info.mid if info.rc is paho.MQTT_ERR_SUCCESS else None
+
+    def _on_connect(
+        self,
+        client: paho.Client,
+        _: object,
+        flags: paho.ConnectFlags,
+        reason: ReasonCode,
+        properties: Properties | None,
+    ) -> None:
+        if reason.is_failure:
+            self._refused = True
+            self._intake.put(Disconnected(str(reason), refused=True))
+            return
+        # What the last connection left unanswered is published again from the outbox, in order.
+        client.drop_out_messages()
+        self.generation += 1 + self.generation % 2
+        client.subscribe(self._filter, qos=self._settings.readings.qos)
+        most = getattr(properties, "ReceiveMaximum", 65_535) if self._five else IN_FLIGHT
+        self._intake.put(Connected(self.generation, flags.session_present, min(most, RECEIVE_MAXIMUM)))
+
+    def _on_connect_fail(self, _client: paho.Client, _: object) -> None:
+        reason = sys.exc_info()[1]  # paho calls this while it handles the error, and does not name it
+        self._intake.put(Disconnected(str(reason or "no connection"), refused=False))
+
+    def _on_disconnect(
+        self,
+        _client: paho.Client,
+        _: object,
+        _flags: paho.DisconnectFlags,
+        reason: ReasonCode,
+        _properties: object,
+    ) -> None:
+        if self.generation % 2:
+            self.generation += 1
+        if not self._refused:  # else it is said already
+            self._intake.put(Disconnected(str(reason), refused=False))
+        self._refused = False
+
+    def _on_message(self, _client: paho.Client, _: object, message: paho.MQTTMessage) -> None:
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            topic = "\ufffd"
+        # One byte too many is enough to refuse it.
+        payload = bytes(message.payload[: self._settings.readings.max_payload + 1])
+        self._intake.put(Message(topic, payload, now(), message.qos, message.mid, self.generation))
+
+    def _on_publish(
+        self, _client: paho.Client, _: object, mid: int, reason: ReasonCode, _properties: object
+    ) -> None:
+        refusal = str(reason) if reason.is_failure else None
+        self._intake.put(Published(self.generation, mid, refusal))
+
+    def _on_subscribe(
+        self, _client: paho.Client, _: object, _mid: int, reasons: list[ReasonCode], _properties: object
+    ) -> None:
+        for reason in reasons:
+            if reason.is_failure:
+                self._intake.put(Unsubscribed(self._filter, str(reason)))
+
+
+def _tls(tls: Tls) -> ssl.SSLContext:
+    """Encryption with these certificates, else with the system's."""
+    try:
+        context = ssl.create_default_context(cafile=tls.ca_file)
+    except OSError as error:
+        problem = f"must be a readable file of certificates: {error.strerror}"
+        raise ConfigError((Problem("mqtt.tls.ca_file", problem, str(tls.ca_file)),)) from error
+    if tls.cert_file is not None:
+        try:
+            context.load_cert_chain(tls.cert_file, tls.key_file, password="")
+        except OSError as error:
+            problem = f"must be a readable certificate with its key in mqtt.tls.key_file: {error.strerror}"
+            raise ConfigError((Problem("mqtt.tls.cert_file", problem, str(tls.cert_file)),)) from error
+    return context

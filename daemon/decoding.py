@@ -1,0 +1,200 @@
+"""A message becomes a reading, or a refusal with its reason; nothing is raised, whatever came."""
+
+from __future__ import annotations
+
+import json
+import math
+from contextlib import suppress
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from detector.reading import Reading
+
+if TYPE_CHECKING:
+    from daemon.intake import Message
+
+
+class RefusalReason(StrEnum):
+    """Why a message is not a reading; also the log field and the metric label."""
+
+    TOPIC = "topic"
+    TOO_LARGE = "too_large"
+    NOT_JSON = "not_json"
+    NOT_AN_OBJECT = "not_an_object"
+    BAD_TIME = "bad_time"
+    NOT_A_NUMBER = "not_a_number"
+    NOT_FINITE = "not_finite"
+    NO_SENSOR = "no_sensor"
+    BAD_NAME = "bad_name"
+    TOO_MANY_LAYOUTS = "too_many_layouts"
+
+
+class Refusal(msgspec.Struct, frozen=True, gc=False):
+    """A message that is not a reading, and what was wrong with it."""
+
+    message: Message
+    reason: RefusalReason
+    detail: str
+
+
+class _Refused(Exception):
+    def __init__(self, reason: RefusalReason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+SECONDS_BELOW = 1e11  # a number below is seconds (until the year 5138), one above milliseconds (from 1973)
+LATEST = 4_102_444_800_000 * 2  # the year 2229; beyond, a clock is broken or the unit is not milliseconds
+MAX_NAME = 256  # characters of a machine or sensor; names become part of topics, rows and log lines
+GOOD_NAME = f"1 to {MAX_NAME} printable characters"
+MAX_SENSORS = 4_096  # of one reading; more are not a machine but a mistake
+
+
+class Decoder:
+    """Decodes messages of one topic template.
+
+    The usual payload, one flat object, takes one pass; anything else is looked at slowly to find
+    out what is wrong with it, or that it holds a NaN, which JSON does not know but machines send.
+    """
+
+    def __init__(self, *, topic: str, time: str, values: str | None, max_payload: int) -> None:
+        """Prepares.
+
+        Args:
+            topic: The template, with `{machine}` as one level.
+            time: Key of the timestamp.
+            values: Dotted path to the object that holds the sensors; None for the top level.
+            max_payload: Bytes above which a payload is refused unseen.
+        """
+        before, _, after = topic.partition("{machine}")
+        self._around = before, after
+        self._time = time
+        self._path = values.split(".") if values else []
+        self._max_payload = max_payload
+        self._flat = msgspec.json.Decoder(dict[str, float | str | None])
+
+    def decode(self, message: Message) -> Reading | Refusal:
+        """The reading, or why there is none."""
+        try:
+            machine = self._machine_of(message.topic)
+            sensors, at = self._read(message)
+        except _Refused as refused:
+            return Refusal(message, refused.reason, refused.detail)
+        names = sorted(sensors)  # some senders shuffle their keys; the store keeps each set of sensors once
+        values = np.array([sensors[name] for name in names], dtype=np.float64)  # None becomes NaN
+        return Reading(machine, at, tuple(names), values, message.received_at)
+
+    def _read(self, message: Message) -> tuple[dict[str, Any], int]:
+        """The sensors, at least one, and the time."""
+        if len(message.payload) > self._max_payload:
+            raise _Refused(RefusalReason.TOO_LARGE, f"must be at most {self._max_payload} bytes, got more")
+        sensors: dict[str, Any] | None = None
+        if not self._path:
+            with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                sensors = self._flat.decode(message.payload)
+        if sensors is None:
+            sensors, at = self._look(message)
+        else:
+            at = self._at(sensors, message)
+            if str in set(map(type, sensors.values())):
+                for name, value in sensors.items():
+                    _number(name, value)
+        if not sensors:
+            raise _Refused(RefusalReason.NO_SENSOR, "holds no sensor")
+        if len(sensors) > MAX_SENSORS:
+            detail = f"must have at most {MAX_SENSORS} sensors, got {len(sensors)}"
+            raise _Refused(RefusalReason.TOO_LARGE, detail)
+        if not all(map(_good, sensors)):
+            wrong = _short(next(name for name in sensors if not _good(name)))
+            raise _Refused(RefusalReason.BAD_NAME, f"a sensor's name must be {GOOD_NAME}, got {wrong}")
+        return sensors, at
+
+    def _machine_of(self, topic: str) -> str:
+        before, after = self._around
+        machine = topic.removeprefix(before).removesuffix(after)
+        if "/" in machine or len(topic) != len(before) + len(machine) + len(after):
+            raise _Refused(RefusalReason.TOPIC, f"must look like {before}{{machine}}{after}")
+        if not _good(machine):
+            detail = f"a machine's name must be {GOOD_NAME}, got {_short(machine)}"
+            raise _Refused(RefusalReason.TOPIC, detail)
+        return machine
+
+    def _look(self, message: Message) -> tuple[dict[str, Any], int]:
+        """Decodes slowly; returns the sensors and the time."""
+        try:
+            # Some senders begin with a byte order mark; an integer of a thousand digits is infinite.
+            whole = json.loads(message.payload.decode("utf-8-sig"), parse_int=float)
+        except UnicodeDecodeError as error:
+            raise _Refused(RefusalReason.NOT_JSON, "is not UTF-8") from error
+        except RecursionError as error:
+            raise _Refused(RefusalReason.NOT_JSON, "is nested too deeply") from error
+        except ValueError as error:
+            raise _Refused(RefusalReason.NOT_JSON, str(error)) from error
+        if not isinstance(whole, dict):
+            raise _Refused(RefusalReason.NOT_AN_OBJECT, f"must be an object, got {_kind(whole)}")
+        at = self._at(whole, message)
+        sensors: Any = whole
+        for key in self._path:
+            sensors = sensors.get(key) if isinstance(sensors, dict) else None
+        if not isinstance(sensors, dict):
+            raise _Refused(
+                RefusalReason.NOT_AN_OBJECT, f"{'.'.join(self._path)} must be an object, got {_kind(sensors)}"
+            )
+        return {name: _number(name, value) for name, value in sensors.items()}, at
+
+    def _at(self, payload: dict[str, Any], message: Message) -> int:
+        """Takes the time out of the payload."""
+        if self._time not in payload:
+            return message.received_at
+        time = payload.pop(self._time)
+        at: float | None = None
+        if isinstance(time, str):
+            with suppress(ValueError):
+                moment = datetime.fromisoformat(time)
+                at = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000
+        elif isinstance(time, float):
+            at = time * 1000 if time < SECONDS_BELOW else time
+        if at is None or not 0 <= at < LATEST:
+            got = _short(time) if isinstance(time, str | float) else _kind(time)
+            raise _Refused(
+                RefusalReason.BAD_TIME,
+                f"{self._time} must be ISO 8601, or seconds or milliseconds since 1970, got {got}",
+            )
+        return round(at)
+
+
+def _good(name: str) -> bool:
+    return 0 < len(name) <= MAX_NAME and name.isprintable()
+
+
+def _number(name: str, value: object) -> float | None:
+    if value is None:
+        return None
+    if not isinstance(value, float):
+        raise _Refused(RefusalReason.NOT_A_NUMBER, f"{_short(name)} must be a number, got {_kind(value)}")
+    if math.isinf(value):
+        raise _Refused(RefusalReason.NOT_FINITE, f"{_short(name)} must be finite")
+    return value
+
+
+def _kind(value: object) -> str:
+    """What a value is, in the words of JSON."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, float):
+        return "a number"
+    if isinstance(value, str):
+        return "text"
+    return "a list" if isinstance(value, list) else "an object"
+
+
+def _short(value: str | float) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

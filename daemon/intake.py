@@ -1,0 +1,119 @@
+"""What the network thread hands over to the service thread, in order and bounded."""
+
+from __future__ import annotations
+
+from collections import deque
+from threading import Condition
+
+import msgspec
+
+
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """A message as it came from the broker.
+
+    Attributes:
+        topic: Its topic.
+        payload: Its bytes.
+        received_at: Milliseconds since the epoch, by this host's clock.
+        qos: 0 or 1; only QoS 1 is acknowledged.
+        mid: The broker's number of the message, valid within one connection.
+        generation: The connection that brought it.
+    """
+
+    topic: str
+    payload: bytes
+    received_at: int
+    qos: int
+    mid: int
+    generation: int
+
+
+class Connected(msgspec.Struct, frozen=True, gc=False):
+    """A connection stands and the subscription was sent.
+
+    Attributes:
+        generation: The connection's number.
+        session_present: Whether the broker had kept the session; if not, readings may be missing.
+        receive_maximum: Publications that may be on their way at once.
+    """
+
+    generation: int
+    session_present: bool
+    receive_maximum: int
+
+
+class Disconnected(msgspec.Struct, frozen=True, gc=False):
+    """The connection is gone, or was refused."""
+
+    reason: str
+    refused: bool
+
+
+class Published(msgspec.Struct, frozen=True, gc=False):
+    """The broker answered a publication: `refusal` is its reason, None when it took it."""
+
+    generation: int
+    mid: int
+    refusal: str | None
+
+
+class Unsubscribed(msgspec.Struct, frozen=True, gc=False):
+    """The broker refused the subscription to `topic`."""
+
+    topic: str
+    reason: str
+
+
+Notice = Connected | Disconnected | Published | Unsubscribed
+
+
+class Intake:
+    """A queue of messages and one of notices; `take` waits for either.
+
+    At QoS 1 the broker holds back what exceeds the receive maximum, so the bound is met by
+    QoS 0 alone: its newest messages are turned away and counted.
+    """
+
+    def __init__(self, most: int = 50_000, most_bytes: int = 32 * 2**20) -> None:
+        """Holds up to `most` messages at QoS 0, with payloads of `most_bytes` together."""
+        self._most = most
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        self._messages: deque[Message] = deque()
+        self._notices: deque[Notice] = deque()
+        self._changed = Condition()
+        self._overflowed = 0
+
+    def put(self, item: Message | Notice) -> None:
+        """Called by the network thread; never blocks for long and never raises."""
+        with self._changed:
+            if not isinstance(item, Message):
+                self._notices.append(item)
+            elif item.qos == 0 and (len(self._messages) >= self._most or self._bytes >= self._most_bytes):
+                self._overflowed += 1
+            else:
+                self._messages.append(item)
+                self._bytes += len(item.payload)
+            self._changed.notify()
+
+    def wake(self) -> None:
+        """Makes a waiting `take` return at once; safe in a signal handler, since the lock is reentrant."""
+        with self._changed:
+            self._changed.notify()
+
+    def take(self, most: int, wait: float) -> tuple[list[Message], list[Notice]]:
+        """All notices and up to `most` messages; waits up to `wait` seconds for the first of them."""
+        with self._changed:
+            if not self._notices and not (self._messages and most):
+                self._changed.wait(wait)
+            notices = list(self._notices)
+            self._notices.clear()
+            messages = [self._messages.popleft() for _ in range(min(most, len(self._messages)))]
+            self._bytes -= sum(len(message.payload) for message in messages)
+            return messages, notices
+
+    def overflowed(self) -> int:
+        """Messages turned away since the last call."""
+        with self._changed:
+            count, self._overflowed = self._overflowed, 0
+            return count

@@ -1,0 +1,46 @@
+"""One daemon for each state directory."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class LockedError(Exception):
+    """Another daemon uses the state directory."""
+
+
+class StateLock:
+    """Held until the process ends, however it ends."""
+
+    def __init__(self, state_dir: Path) -> None:
+        """Takes the lock.
+
+        Raises:
+            LockedError: Another daemon holds it.
+            OSError: The directory cannot be made or written.
+        """
+        state_dir.mkdir(parents=True, exist_ok=True)
+        path = state_dir / "daemon.lock"
+        self._file = path.open("a+")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._file.seek(0)
+            holder = self._file.read().strip() or "unknown"
+            self._file.close()
+            raise LockedError(
+                f"{state_dir}: must be used by one daemon only, got a second; process {holder} holds it. "
+                "Stop that one or give this one a state_dir of its own"
+            ) from error
+        self._file.truncate(0)
+        self._file.write(str(os.getpid()))
+        self._file.flush()
+
+    def release(self) -> None:
+        """Gives the lock back."""
+        self._file.close()

@@ -1,0 +1,111 @@
+"""Events as the JSON that subscribers receive."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from detector.alerts import OpenAlert
+    from detector.events import AlertChanged, Scored, StateChanged
+    from detector.pipeline import Champions
+
+
+def iso(at: int) -> str:
+    """Milliseconds since the epoch as `2026-01-04T10:00:00.000Z`."""
+    moment = datetime.fromtimestamp(at // 1000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{at % 1000:03d}Z"
+
+
+def alert(event: AlertChanged) -> bytes:
+    """One alert event."""
+    return msgspec.json.encode(
+        {
+            "id": event.id,
+            "machine": event.machine,
+            "change": event.change,
+            "severity": event.severity,
+            "at": iso(event.at),
+            "opened_at": iso(event.opened_at),
+            "score": event.score,
+            "peak_score": event.peak_score,
+            "reconstruction_error": _digits(event.reconstruction_error),
+            "threshold": _digits(event.threshold),
+            "sensors": [
+                {
+                    "sensor": part.sensor,
+                    "contribution": round(part.contribution, 6),
+                    "value": part.value,
+                    "expected": _digits(part.expected),
+                }
+                for part in event.sensors
+            ],
+            "coverage": round(event.coverage, 4),
+            "imputed": event.imputed,
+            "model": event.model,
+        }
+    )
+
+
+def score(event: Scored, *, threshold: float, model: str) -> bytes:
+    """One score."""
+    return msgspec.json.encode(
+        {
+            "machine": event.machine,
+            "at": iso(event.at),
+            "score": event.score,
+            "anomaly": event.anomaly,
+            "reconstruction_error": _digits(event.error),
+            "threshold": _digits(threshold),
+            "coverage": round(event.coverage, 4),
+            "imputed": event.imputed,
+            "model": model,
+        }
+    )
+
+
+def state(event: StateChanged) -> bytes:
+    """A machine's present state."""
+    return msgspec.json.encode(
+        {
+            "machine": event.machine,
+            "state": event.state,
+            "since": iso(event.since),
+            "alert": _open(event.alert),
+            "model": event.model,
+        }
+    )
+
+
+def status(word: str, *, version: str, at: int, champions: Champions, problem: str | None = None) -> bytes:
+    """The daemon's own state: `online`, `degraded` with the problem, or `offline`."""
+    content: dict[str, Any] = {
+        "status": word,
+        "at": iso(at),
+        "version": version,
+        "champions": {
+            "shared": champions.shared.manifest.id if champions.shared else None,
+            "machines": {name: detector.manifest.id for name, detector in champions.own.items()},
+        },
+    }
+    if problem is not None:
+        content["problem"] = problem
+    return msgspec.json.encode(content)
+
+
+def _open(alert: OpenAlert | None) -> dict[str, Any] | None:
+    if alert is None:
+        return None
+    return {
+        "id": alert.id,
+        "opened_at": iso(alert.opened_at),
+        "severity": alert.severity,
+        "peak_score": alert.peak_score,
+    }
+
+
+def _digits(number: float) -> float:
+    """Six significant digits: what the measurement carries, the same live and in replay."""
+    return float(f"{number:.6g}")

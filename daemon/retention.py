@@ -1,0 +1,62 @@
+"""Deletes stored readings that are too old or too many, a step at a time."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+STEP = 20_000  # rows deleted at once: 20 to 40 ms, so that readings never wait long
+SHARES = 50  # of a machine's time, of which one goes at once when the file is too large
+
+
+class Retention:
+    """Takes the machines in turn, so that none is forgotten when a step is full."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+        self._turn = 0
+
+    def prune(self, machines: Sequence[int], *, keep: int, max_size: int, now: int) -> int:
+        """Deletes a step of what is too old or too much; returns how many readings went.
+
+        Args:
+            machines: Numbers of all machines.
+            keep: Milliseconds that a machine's readings are kept, counted from its newest.
+            max_size: Bytes above which every machine's oldest readings go as well.
+            now: Milliseconds since the epoch; a reading from the future does not count as the newest.
+        """
+        execute = self._database.execute
+        (pages,), (free,), (size,) = (
+            execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "freelist_count", "page_size")
+        )
+        too_large = (pages - free) * size > max_size
+        gone = 0
+        for _ in machines:
+            if gone >= STEP:
+                break
+            machine = machines[self._turn % len(machines)]
+            self._turn += 1
+            oldest, newest = execute(
+                "SELECT (SELECT min(at) FROM readings WHERE machine = ?1), "
+                "(SELECT max(at) FROM readings WHERE machine = ?1)",
+                (machine,),
+            ).fetchone()
+            if newest is None:
+                continue
+            until = min(newest, now) - keep
+            if too_large:
+                until = max(until, oldest + (newest - oldest) // SHARES + 1)
+            if until > oldest:
+                gone += self._delete(machine, until, STEP - gone)
+        return gone
+
+    def _delete(self, machine: int, until: int, most: int) -> int:
+        """Deletes a machine's readings before a time, about `most` of them."""
+        step = self._database.execute(
+            "SELECT at FROM readings WHERE machine = ? AND at < ? ORDER BY at LIMIT 1 OFFSET ?",
+            (machine, until, most),
+        ).fetchone()
+        if step is not None:
+            (until,) = step
+        statement = "DELETE FROM readings WHERE machine = ? AND at < ?"
+        return self._database.execute(statement, (machine, until)).rowcount

@@ -1,0 +1,248 @@
+"""The daemon's loop: take, decode, follow, store, acknowledge, publish."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from daemon.decoding import Refusal, RefusalReason
+from daemon.intake import Connected, Disconnected, Published, Unsubscribed
+from daemon.notify import notify
+from daemon.publisher import Outgoing
+from daemon.store import Batch, now
+from detector.alerts import Change
+from detector.events import AlertChanged, ReadingDropped, StateChanged
+from detector.reading import Reading
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from config import Settings
+    from daemon.announcing import Announcer
+    from daemon.connection import Connection
+    from daemon.decoding import Decoder
+    from daemon.intake import Intake, Message, Notice
+    from daemon.publisher import Publisher
+    from daemon.store import Store
+    from daemon.tally import Tally
+    from detector.events import Event
+    from detector.pipeline import Champions, Pipeline
+    from detector.scoring import Detector
+
+MOST = 1000  # messages in one step: enough to fill batches, few enough to keep a step well below a second
+TICK = 1.0  # seconds between looks at the clock: silence, retraining, a new champion
+PRUNE_EVERY = 10.0  # seconds
+RETRY = 0.5  # seconds until a full disk is tried again
+LEAVE_WITHIN = 1.5  # seconds; with the network thread's and a child's the sum stays below 5
+
+
+class Service:
+    """What one step does, in order; everything here runs in the service thread."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        intake: Intake,
+        decoder: Decoder,
+        pipeline: Pipeline,
+        store: Store,
+        connection: Connection,
+        publisher: Publisher,
+        announcer: Announcer,
+        tally: Tally,
+    ) -> None:
+        self._settings = settings
+        self._intake = intake
+        self._decoder = decoder
+        self.pipeline = pipeline
+        self._store = store
+        self._connection = connection
+        self._publisher = publisher
+        self._announcer = announcer
+        self._tally = tally
+        self.stopping = False
+        self._ticked = self._pruned = self._fed = 0.0
+        self._sent: list[int] = []
+
+    def step(self, *, wait: float) -> None:
+        """Takes what has arrived, waiting up to `wait` seconds for the first of it, and deals with it."""
+        messages, notices = self._intake.take(MOST, wait)
+        for notice in notices:
+            self._hear(notice)
+        batch = Batch(sent=self._sent)
+        events = self._follow(messages, batch) if messages else []
+        if time.monotonic() - self._ticked >= TICK:
+            events += self._tick()
+        self._record(events, batch)
+        numbers = self._commit(batch)
+        if numbers is None:
+            return
+        self._sent = []
+        for message in messages:
+            self._connection.acknowledge(message)
+        stored = [
+            Outgoing(topic, payload, retain=False, number=number)
+            for number, (topic, payload) in zip(numbers, batch.outgoing, strict=True)
+        ]
+        self._announcer.events(events, stored, self.pipeline)
+        self._publisher.pump()
+
+    def _hear(self, notice: Notice) -> None:
+        log = structlog.get_logger()
+        if isinstance(notice, Published):
+            number = self._publisher.settle(notice)
+            if number is not None:
+                self._sent.append(number)
+        elif isinstance(notice, Disconnected):
+            event = "broker_refused" if notice.refused else "broker_lost"
+            mqtt = self._settings.mqtt
+            self._tally.count(event, notice.reason, host=mqtt.host, port=mqtt.broker_port)
+        elif isinstance(notice, Unsubscribed):
+            log.error("subscription_refused", topic=notice.topic, reason=notice.reason)
+        elif isinstance(notice, Connected):
+            mqtt = self._settings.mqtt
+            log.info(
+                "broker_connected",
+                host=mqtt.host,
+                port=mqtt.broker_port,
+                session_present=notice.session_present,
+            )
+            if not notice.session_present and self._store.machines():
+                log.warning("session_lost", hint="readings sent while this daemon was away may be missing")
+            self._publisher.restart(notice, self._store.unsent())
+            self._announcer.status(self.pipeline.champions)
+            self._announcer.states(self.pipeline)
+
+    def _follow(self, messages: list[Message], batch: Batch) -> list[Event]:
+        """Messages to events; fills the batch's readings and refusals."""
+        readings = []
+        for message in messages:
+            decoded = self._decoder.decode(message)
+            if isinstance(decoded, Reading) and not self._store.room_for(decoded.sensors):
+                reason = RefusalReason.TOO_MANY_LAYOUTS
+                decoded = Refusal(message, reason, "too many combinations of sensors are stored already")
+            if isinstance(decoded, Refusal):
+                batch.refusals.append(decoded)
+                self._tally.count(
+                    "message_refused", decoded.reason, topic=message.topic[:100], detail=decoded.detail
+                )
+            else:
+                readings.append(decoded)
+        events = self.pipeline.on_readings(readings)
+        dropped = {id(event.reading) for event in events if isinstance(event, ReadingDropped)}
+        batch.readings = (
+            [reading for reading in readings if id(reading) not in dropped] if dropped else readings
+        )
+        for name in {reading.machine for reading in batch.readings}:
+            machine = self.pipeline.machine(name)
+            if machine is not None:
+                batch.snapshots[name] = machine.snapshot()
+        return events
+
+    def _tick(self) -> list[Event]:
+        """Looks at the clock."""
+        self._ticked = time.monotonic()
+        overflowed = self._intake.overflowed()
+        if overflowed:
+            self._tally.count("message_dropped", "intake_full", overflowed)
+        if self._connection.revive():
+            self._tally.count("broker_lost", "the network thread died", host=self._settings.mqtt.host)
+        self._tally.flush()
+        if self._ticked - self._pruned >= PRUNE_EVERY:
+            self._prune()
+        notify("WATCHDOG=1")
+        return self.pipeline.on_tick(now())
+
+    def serve(self, champions: Champions, recent: Callable[[str, Detector], Iterable[Reading]]) -> None:
+        """Puts other bundles into service, between two steps; see `Pipeline.swap`."""
+        changed = self.pipeline.swap(champions, recent)
+        structlog.get_logger().info("champions_swapped", machines=len(changed))
+        self._announcer.status(champions)
+        self._announcer.states(self.pipeline, changed)
+
+    def swap(self, settings: Settings, decoder: Decoder, pipeline: Pipeline) -> None:
+        """Goes on with other settings, between two steps."""
+        self._settings, self._decoder, self.pipeline = settings, decoder, pipeline
+        self._announcer.settings = settings
+        self._announcer.states(pipeline)  # the topic may be another one
+
+    def _prune(self) -> None:
+        store = self._settings.store
+        try:
+            gone = self._store.prune(
+                keep=int(store.keep.total_seconds() * 1000),
+                max_size=store.max_size,
+                now=now(),
+            )
+        except sqlite3.Error as error:
+            self._tally.count("store_failed", str(error), doing="prune")
+            gone = 0
+        if gone == 0:  # else there may be more: again at the next tick
+            self._pruned = time.monotonic()
+
+    def _record(self, events: list[Event], batch: Batch) -> None:
+        """Fills the batch with what the events leave behind."""
+        for event in events:
+            if isinstance(event, AlertChanged):
+                batch.outgoing.append(self._announcer.alert(event))
+                if event.change is Change.OPENED:
+                    batch.opened.append((event.machine, event.id, event.opened_at))
+                elif event.change is Change.CLOSED:
+                    batch.closed.append((event.id, event.at))
+            elif isinstance(event, StateChanged) and event.machine not in batch.snapshots:
+                machine = self.pipeline.machine(event.machine)
+                if machine is not None:
+                    batch.snapshots[event.machine] = machine.snapshot()
+
+    def _commit(self, batch: Batch) -> list[int] | None:
+        """Stores the batch; while the disk refuses, nothing is acknowledged and the broker holds the rest.
+
+        Returns:
+            The outbox numbers of what is outgoing; None if the daemon was stopped before the disk took it.
+        """
+        if batch.empty():
+            return []
+        while True:
+            try:
+                numbers = self._store.commit(batch)
+            except sqlite3.Error as error:
+                self._tally.count("store_failed", str(error), doing="commit", path=str(self._store.path))
+                self._set_problem(f"the store cannot be written: {error}")
+                self._publisher.pump()
+                if self.stopping:
+                    return None
+                time.sleep(RETRY)
+                for notice in self._intake.take(0, 0.0)[1]:  # a new connection must hear of the problem
+                    self._hear(notice)
+                self._connection.revive()
+                notify("WATCHDOG=1")  # this is waiting, not hanging
+            else:
+                self._set_problem(None)
+                return numbers
+
+    def _set_problem(self, problem: str | None) -> None:
+        if problem != self._announcer.problem:
+            self._announcer.problem = problem
+            if problem is None:
+                structlog.get_logger().info("store_recovered")
+            self._announcer.status(self.pipeline.champions)
+
+    def leave(self) -> None:
+        """Says good-bye; what the broker does not take in time stays in the outbox."""
+        until = time.monotonic() + LEAVE_WITHIN
+        self._announcer.goodbye(self.pipeline.champions)
+        while self._publisher.connected() and not self._publisher.idle() and time.monotonic() < until:
+            self._publisher.pump()
+            _, notices = self._intake.take(0, 0.1)
+            for notice in notices:
+                if isinstance(notice, Published):
+                    self._hear(notice)
+        try:
+            self._store.commit(Batch(sent=self._sent))
+        except sqlite3.Error as error:
+            self._tally.count("store_failed", str(error), doing="commit")
+        self._connection.stop()

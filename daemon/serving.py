@@ -1,0 +1,86 @@
+"""The bundles in service: loaded from the registry, and again when another one is promoted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from detector.pipeline import Champions
+from registry.bundle import BundleError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from daemon.store import Store
+    from detector.pipeline import Pipeline
+    from detector.reading import Reading
+    from detector.scoring import Detector
+    from registry.champions import Registry
+
+
+class Serving:
+    """Keeps a pipeline's detectors at what the registry says."""
+
+    def __init__(self, registry: Registry, store: Store, *, lateness: int) -> None:
+        self._registry = registry
+        self._store = store
+        self.lateness = lateness
+        self._version: object = None
+        self._loaded: dict[str, Detector] = {}
+        self._champions = Champions()
+
+    def load(self) -> Champions:
+        """Loads the champions; says which bundles were refused and why."""
+        log = structlog.get_logger()
+        self._version = self._registry.version()
+        try:
+            champions, refused = self._registry.load(self._loaded)
+        except BundleError as error:  # which bundles serve cannot be read: those loaded go on
+            champions, refused = self._champions, [error]
+        self._champions = champions
+        for reason in refused:
+            log.error("bundle_refused", reason=str(reason), hint="anomalyd models list")
+        before, self._loaded = self._loaded, {d.manifest.id: d for d in champions.all()}
+        for bundle, detector in self._loaded.items():
+            if bundle not in before:
+                manifest = detector.manifest
+                log.info(
+                    "bundle_loaded",
+                    bundle=bundle,
+                    machine=manifest.machine or "shared",
+                    sensors=len(manifest.sensors),
+                    window=manifest.window.length,
+                    threshold=manifest.threshold.value,
+                )
+        return champions
+
+    def changed(self) -> Champions | None:
+        """The new champions, if the registry names others than those loaded."""
+        return self.load() if self._registry.version() != self._version else None
+
+    def restore(self, pipeline: Pipeline) -> int:
+        """Takes up every stored machine where it was left; returns how many."""
+        count = 0
+        for name, snapshot in self._store.snapshots():
+            detector = pipeline.champions.of(name)
+            pipeline.restore(name, snapshot, self.recent(name, detector) if detector else ())
+            count += 1
+        return count
+
+    def carry_over(self, before: Pipeline, after: Pipeline) -> None:
+        """Takes every machine of one pipeline up in another one."""
+        for machine in before.machines():
+            detector = after.champions.of(machine.name)
+            recent = self.recent(machine.name, detector) if detector else ()
+            after.restore(machine.name, machine.snapshot(), recent)
+
+    def recent(self, machine: str, detector: Detector) -> Iterator[Reading]:
+        """The stored readings that fill a window of the detector, oldest first."""
+        newest = self._store.newest(machine)
+        if newest is None:
+            return iter(())
+        window, grid = detector.manifest.window, detector.manifest.grid
+        # A hole may straddle the window's start, and slots are rounded.
+        slots = window.length + window.max_gap + 2
+        return self._store.readings(machine, newest - self.lateness - slots * grid.interval)

@@ -1,0 +1,276 @@
+"""Stored readings, alerts, dead letters and what waits to be published: one SQLite file."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+import numpy as np
+
+from daemon.retention import Retention
+from detector.history import History
+from detector.machine import Snapshot
+from detector.reading import Reading
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from daemon.decoding import Refusal
+
+SCHEMA = 1
+TABLES = """
+CREATE TABLE machines (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, snapshot BLOB) STRICT;
+CREATE TABLE layouts (id INTEGER PRIMARY KEY, sensors TEXT NOT NULL UNIQUE) STRICT;
+CREATE TABLE readings (
+    machine INTEGER NOT NULL, at INTEGER NOT NULL, layout INTEGER NOT NULL, numbers BLOB NOT NULL,
+    PRIMARY KEY (machine, at, layout)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE alerts (
+    id TEXT PRIMARY KEY, machine INTEGER NOT NULL, opened_at INTEGER NOT NULL, closed_at INTEGER
+) STRICT;
+CREATE TABLE outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, payload BLOB NOT NULL) STRICT;
+CREATE TABLE dead_letters (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, received_at INTEGER NOT NULL,
+    topic TEXT NOT NULL, payload BLOB NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL
+) STRICT;
+"""
+KEPT_PAYLOAD = 16_384  # bytes of a dead letter: enough to see what it was
+MAX_NAMES = 1_000_000  # sensors of all stored layouts: memory of about 100 MB
+
+
+class StoreError(Exception):
+    """The file cannot be used; the message names it and says what to do."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one step leaves behind, committed as a whole.
+
+    Attributes:
+        readings: Accepted readings.
+        snapshots: The state of each machine that they touched.
+        opened: Alerts that opened: machine, id and time.
+        closed: Alerts that closed: id and time.
+        outgoing: Topic and payload of what must reach the broker.
+        refusals: Messages for the dead letters.
+        sent: Numbers of earlier outgoing messages that the broker has taken.
+    """
+
+    readings: list[Reading] = field(default_factory=list)
+    snapshots: dict[str, Snapshot] = field(default_factory=dict)
+    opened: list[tuple[str, str, int]] = field(default_factory=list)
+    closed: list[tuple[str, int]] = field(default_factory=list)
+    outgoing: list[tuple[str, bytes]] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    sent: list[int] = field(default_factory=list)
+
+    def empty(self) -> bool:
+        """Whether there is nothing to commit."""
+        return not (self.readings or self.snapshots or self.outgoing or self.refusals or self.sent)
+
+
+class Store:
+    """The daemon's memory; one writer."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        durability: Literal["full", "normal"] = "full",
+        max_dead_letters: int = 10_000,
+        read_only: bool = False,
+    ) -> None:
+        """Opens the file, making it if need be.
+
+        Args:
+            path: The SQLite file.
+            durability: `full` survives a power cut, `normal` any crash of the process.
+            max_dead_letters: The oldest beyond this number are deleted.
+            read_only: For retraining, beside a running daemon.
+
+        Raises:
+            StoreError: It is no store, was written by another version, or cannot be opened.
+        """
+        self.path = path
+        self.max_dead_letters = max_dead_letters
+        try:
+            if read_only:
+                self._database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10)
+            else:
+                # Short, since who waits here sees no signal; a commit is tried again anyway.
+                self._database = sqlite3.connect(path, timeout=2)
+            self._database.isolation_level = None
+            if not read_only:
+                self._database.execute("PRAGMA journal_mode = WAL")
+                self._database.execute(f"PRAGMA synchronous = {durability}")
+            self._retention = Retention(self._database)
+            self._prepare(read_only=read_only)
+        except sqlite3.Error as error:
+            raise StoreError(f"{path}: cannot be used as the store: {error}") from error
+        self._machines: dict[str, int] = dict(self._database.execute("SELECT name, id FROM machines"))
+        self._layouts: dict[tuple[str, ...], int] = {
+            tuple(msgspec.json.decode(sensors)): number
+            for number, sensors in self._database.execute("SELECT id, sensors FROM layouts")
+        }
+        self._names = sum(map(len, self._layouts))
+
+    def _prepare(self, *, read_only: bool) -> None:
+        (version,) = self._database.execute("PRAGMA user_version").fetchone()
+        if version == 0 and not read_only:
+            self._database.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {SCHEMA}; COMMIT;")
+        elif version != SCHEMA:
+            raise StoreError(
+                f"{self.path}: must have schema {SCHEMA}, got {version}: not made by this version"
+            )
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._database.close()
+
+    def commit(self, batch: Batch) -> list[int]:
+        """Stores a batch whole or not at all; returns the numbers of what is outgoing, in order.
+
+        Raises:
+            sqlite3.Error: The disk refuses; nothing was stored and the batch may be tried again.
+        """
+        execute, many = self._database.execute, self._database.executemany
+        machines, layouts = dict(self._machines), dict(self._layouts)
+        with self._transaction():
+            for name in {
+                *(reading.machine for reading in batch.readings),
+                *batch.snapshots,
+            } - machines.keys():
+                machines[name] = self._insert("INSERT INTO machines (name) VALUES (?)", name)
+            for sensors in {reading.sensors for reading in batch.readings} - layouts.keys():
+                text = msgspec.json.encode(sensors).decode()
+                layouts[sensors] = self._insert("INSERT INTO layouts (sensors) VALUES (?)", text)
+            many(
+                "INSERT OR IGNORE INTO readings VALUES (?, ?, ?, ?)",
+                [(machines[r.machine], r.at, layouts[r.sensors], r.values.tobytes()) for r in batch.readings],
+            )
+            many(
+                "UPDATE machines SET snapshot = ? WHERE id = ?",
+                [
+                    (msgspec.msgpack.encode(snapshot), machines[name])
+                    for name, snapshot in batch.snapshots.items()
+                ],
+            )
+            many(
+                "INSERT OR IGNORE INTO alerts VALUES (?, ?, ?, NULL)",
+                [(alert, machines[name], at) for name, alert, at in batch.opened],
+            )
+            many("UPDATE alerts SET closed_at = ? WHERE id = ?", [(at, name) for name, at in batch.closed])
+            numbers = [
+                self._insert("INSERT INTO outbox (topic, payload) VALUES (?, ?)", topic, payload)
+                for topic, payload in batch.outgoing
+            ]
+            many("DELETE FROM outbox WHERE id = ?", [(number,) for number in batch.sent])
+            many(
+                "INSERT INTO dead_letters VALUES (NULL, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        r.message.received_at,
+                        r.message.topic,
+                        r.message.payload[:KEPT_PAYLOAD],
+                        r.reason,
+                        r.detail,
+                    )
+                    for r in batch.refusals[-self.max_dead_letters :]
+                ],
+            )
+            if batch.refusals:
+                execute(
+                    "DELETE FROM dead_letters WHERE id <= (SELECT max(id) FROM dead_letters) - ?",
+                    (self.max_dead_letters,),
+                )
+        if len(layouts) > len(self._layouts):
+            self._names = sum(map(len, layouts))
+        self._machines, self._layouts = machines, layouts
+        return numbers
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._database.execute("BEGIN IMMEDIATE")
+        with self._database:  # commits, or rolls back
+            yield
+
+    def _insert(self, statement: str, *values: object) -> int:
+        return self._database.execute(statement, values).lastrowid or 0
+
+    def room_for(self, sensors: tuple[str, ...]) -> bool:
+        """Whether readings of these sensors can be stored: names are kept for ever, so there is a bound."""
+        return sensors in self._layouts or self._names < MAX_NAMES
+
+    def unsent(self) -> list[tuple[int, str, bytes]]:
+        """Number, topic and payload of what the broker has not taken yet, oldest first."""
+        return self._database.execute("SELECT id, topic, payload FROM outbox ORDER BY id").fetchall()
+
+    def snapshots(self) -> Iterator[tuple[str, Snapshot]]:
+        """The stored state of every machine."""
+        rows = self._database.execute(
+            "SELECT name, snapshot FROM machines WHERE snapshot IS NOT NULL"
+        ).fetchall()
+        for name, content in rows:
+            yield name, msgspec.msgpack.decode(content, type=Snapshot)
+
+    def machines(self) -> Sequence[str]:
+        """The machines of which anything is stored."""
+        return tuple(self._machines)
+
+    def readings(self, machine: str, since: int) -> Iterator[Reading]:
+        """A machine's readings from a time on (milliseconds since the epoch), oldest first."""
+        sensors = {number: names for names, number in self._layouts.items()}
+        rows = self._database.execute(
+            "SELECT at, layout, numbers FROM readings WHERE machine = ? AND at >= ? ORDER BY at, layout",
+            (self._machines.get(machine), since),
+        )
+        for at, layout, numbers in rows:
+            yield Reading(machine, at, sensors[layout], np.frombuffer(numbers))
+
+    def newest(self, machine: str) -> int | None:
+        """Time of a machine's newest reading."""
+        row = self._database.execute(
+            "SELECT max(at) FROM readings WHERE machine = ?", (self._machines.get(machine),)
+        ).fetchone()
+        return None if row is None else row[0]
+
+    def history(self, machine: str, since: int) -> History:
+        """A machine's readings as columns; readings of the same instant become one row."""
+        stored = list(self.readings(machine, since))
+        sensors = tuple(sorted({name for layout in {r.sensors for r in stored} for name in layout}))
+        column = {name: i for i, name in enumerate(sensors)}
+        at, row_of = np.unique(np.array([r.at for r in stored], dtype=np.int64), return_inverse=True)
+        values = np.full((len(at), len(sensors)), np.nan)
+        for reading, row in zip(stored, row_of.tolist(), strict=True):
+            columns = [column[name] for name in reading.sensors]
+            values[row, columns] = np.where(
+                np.isnan(values[row, columns]), reading.values, values[row, columns]
+            )
+        return History(machine, sensors, at, values)
+
+    def alerted(self, machine: str) -> list[tuple[int, int | None]]:
+        """Start and end of a machine's alerts in milliseconds since the epoch; None: still open."""
+        return self._database.execute(
+            "SELECT opened_at, closed_at FROM alerts WHERE machine = ? ORDER BY opened_at",
+            (self._machines.get(machine),),
+        ).fetchall()
+
+    def prune(self, *, keep: int, max_size: int, now: int) -> int:
+        """See `Retention.prune`; deletes a step whole or not at all.
+
+        Raises:
+            sqlite3.Error: The disk refuses; nothing was deleted.
+        """
+        with self._transaction():
+            machines = tuple(self._machines.values())
+            return self._retention.prune(machines, keep=keep, max_size=max_size, now=now)
+
+
+def now() -> int:
+    """This host's clock, in milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,189 @@
+"""Processes are killed, disks are full, brokers go away: no reading and no alert is lost."""
+
+from __future__ import annotations
+
+import json
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daemon.store import Batch, Store
+from detector.history import History
+from tests import plant
+from tests.conftest import Setup
+from tests.real_broker import OPEN, SAVING, Broker
+from tests.real_client import Client
+from tests.real_daemon import Daemon
+from tests.waiting import wait_until
+
+ALERTS = "anomalyd/press/alert"
+STATUS = "anomalyd/status"
+Ready = Callable[[], Daemon]
+
+
+def stored(setup: Setup) -> list[int]:
+    """The times of all stored readings, as another process sees them."""
+    store = Store(setup.state / "store.sqlite", read_only=True)
+    times = [reading.at for reading in store.readings("press", 0)]
+    store.close()
+    return times
+
+
+def unsent(setup: Setup) -> int:
+    store = Store(setup.state / "store.sqlite", read_only=True)
+    count = len(store.unsent())
+    store.close()
+    return count
+
+
+def confirmations(client: Client, count: int) -> None:
+    """Waits until the broker has taken so many readings."""
+    wait_until(lambda: client.confirmed >= count, "the stream")
+
+
+def assert_nothing_lost(setup: Setup, client: Client, readings: History) -> None:
+    """All readings are stored; the alerts are those of an undisturbed run, in order, under the same ids."""
+    times = readings.at.tolist()
+    wait_until(lambda: stored(setup) == times, "all readings to be stored")
+    expected = [_key(event) for event in plant.expected(setup.settings, [readings])]
+    wait_until(
+        lambda: {_key(event) for event in client.messages(ALERTS)} == set(expected), "all alerts, no other"
+    )
+    seen = list(dict.fromkeys(_key(event) for event in client.messages(ALERTS)))
+    assert seen == expected
+    wait_until(lambda: unsent(setup) == 0, "the outbox to empty")
+
+
+def _key(event: dict[str, Any]) -> tuple[str, str, str, float, float]:
+    return event["id"], event["change"], event["at"], event["score"], event["peak_score"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+def test_kills_in_mid_stream_lose_and_double_nothing(
+    setup: Setup, client: Client, ready: Ready, broker: Broker, version: str
+) -> None:
+    plant.promote(setup.state)
+    setup.write(mqtt={"host": "localhost", "port": broker.port, "version": version})
+    readings = plant.history(3000, faults=[range(n, n + 30) for n in range(100, 3000, 100)])
+    daemon = ready()
+    stream = client.stream(plant.messages(readings))
+    for confirmed in (500, 1000, 1500, 2000, 2500):
+        confirmations(client, confirmed)
+        daemon.kill()
+        daemon = ready()
+        assert daemon.said("broker_connected")[0]["session_present"]
+    stream.join()
+    assert_nothing_lost(setup, client, readings)
+    assert len(client.messages(ALERTS)) >= 58
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("broker", [f"{OPEN}\n{SAVING}"], ids=["saving"], indirect=True)
+def test_a_broker_that_restarts_and_is_killed_costs_nothing(
+    setup: Setup, client: Client, ready: Ready, broker: Broker
+) -> None:
+    plant.promote(setup.state)
+    readings = plant.history(1500, faults=[range(n, n + 30) for n in range(50, 1500, 100)])
+    messages = plant.messages(readings)
+    daemon = ready()
+    stream = client.stream(messages[:500], per_second=500)
+    for confirmed in (150, 300):
+        confirmations(client, confirmed)
+        broker.stop()
+        broker.start()
+    stream.join()
+    confirmations(client, 500)
+    daemon.kill()
+    client.stream(messages[500:1000]).join()
+    confirmations(client, 1000)
+    wait_until(lambda: _written(broker), "the broker to have written all")
+    broker.kill()
+    broker.start()
+    ready()
+    client.stream(messages[1000:]).join()
+    assert_nothing_lost(setup, client, readings)
+
+
+def _written(broker: Broker) -> bool:
+    """Whether Mosquitto's file has not changed for a while: it writes after every change."""
+    file = broker.folder / "mosquitto.db"
+    before = file.stat().st_mtime_ns if file.exists() else 0
+    time.sleep(0.5)
+    return 0 < before == file.stat().st_mtime_ns
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+def test_what_waits_in_the_outbox_reaches_the_broker_once_and_in_order(
+    setup: Setup, run_daemon: Callable[..., Daemon], client: Client, broker: Broker, version: str
+) -> None:
+    setup.write(mqtt={"host": "localhost", "port": broker.port, "version": version})
+    setup.state.mkdir()
+    store = Store(setup.state / "store.sqlite")
+    store.commit(Batch(outgoing=[(ALERTS, json.dumps({"number": n}).encode()) for n in range(1500)]))
+    store.close()
+    broker.stop()
+    daemon = run_daemon(setup.file)
+    daemon.wait("broker_lost")
+    broker.start()
+    wait_until(lambda: unsent(setup) == 0, "the outbox to empty")
+    wait_until(lambda: len(client.messages(ALERTS)) >= 1500, "the alerts")
+    assert [message["number"] for message in client.messages(ALERTS)] == list(range(1500))
+
+
+def fill_disk(daemon: Daemon, setup: Setup) -> None:
+    """No file of the daemon may grow beyond what the store's log of writes has now."""
+    size = Path(f"{setup.state}/store.sqlite-wal").stat().st_size
+    resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+
+def empty_disk(daemon: Daemon) -> None:
+    resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
+def test_a_full_disk_holds_readings_back_and_costs_none(
+    setup: Setup, client: Client, ready: Ready, broker: Broker
+) -> None:
+    plant.promote(setup.state)
+    readings = plant.history(600, faults=[range(100, 150)])
+    messages = plant.messages(readings)
+    daemon = ready()
+    client.stream(messages[:200]).join()
+    wait_until(lambda: len(stored(setup)) == 200, "the first readings")
+    fill_disk(daemon, setup)
+    client.stream(messages[200:400]).join()
+    assert "disk" in daemon.wait("store_failed", doing="commit")["reason"]
+    degraded = wait_until(
+        lambda: client.last(STATUS)["status"] == "degraded" and client.last(STATUS), "the status"
+    )
+    assert degraded["problem"].startswith("the store cannot be written: ")
+    broker.stop()
+    broker.start()
+    wait_until(lambda: len(daemon.said("broker_connected")) == 2, "the connection")
+    wait_until(lambda: client.last(STATUS)["status"] == "degraded", "the status on the new connection")
+    empty_disk(daemon)
+    daemon.wait("store_recovered")
+    wait_until(lambda: client.last(STATUS)["status"] == "online", "the status")
+    client.stream(messages[400:]).join()
+    assert_nothing_lost(setup, client, readings)
+
+
+def test_a_daemon_that_stops_on_a_full_disk_leaves_the_readings_to_the_broker(
+    setup: Setup, client: Client, ready: Ready
+) -> None:
+    plant.promote(setup.state)
+    readings = plant.history(400, faults=[range(100, 150)])
+    daemon = ready()
+    client.stream(plant.messages(readings)[:200]).join()
+    wait_until(lambda: len(stored(setup)) == 200, "the first readings")
+    fill_disk(daemon, setup)
+    client.stream(plant.messages(readings)[200:]).join()
+    daemon.wait("store_failed")
+    assert daemon.end() == 0
+    wait_until(lambda: client.last(STATUS)["status"] == "offline", "the good-bye")
+    ready()
+    assert_nothing_lost(setup, client, readings)
