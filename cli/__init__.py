@@ -1,0 +1,1 @@
+"""The command `anomalyd`: parses, calls, prints; results to stdout, the rest to stderr."""

@@ -1,0 +1,60 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from cli.exits import CommandError, Exit
+from config import Settings, find, load
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def config_option(command: F) -> F:
+    """`--config FILE`, handed over as `config: Path | None`."""
+    return click.option(
+        "--config",
+        type=click.Path(path_type=Path),
+        help="Configuration file.  [default: $ANOMALYD_CONFIG, else /etc/anomalyd/anomalyd.yaml]",
+    )(command)
+
+
+def json_option(command: F) -> F:
+    """`--json`, handed over as `as_json: bool`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")(command)
+
+
+def machine_option(command: F) -> F:
+    """`--machine NAME`, handed over as `machine: str | None`."""
+    return click.option(
+        "--machine",
+        metavar="NAME",
+        help="Whose readings the files hold, where no column says so.  [default: the file's name]",
+    )(command)
+
+
+def load_settings(config: Path | None) -> tuple[Path, Settings]:
+    """Finds and loads the configuration.
+
+    Raises:
+        ConfigError: It has problems.
+    """
+    path = find(config, os.environ)
+    return path, load(path, os.environ)
+
+
+def need_trainer(command: str) -> None:
+    """Says how to install the trainer where it is missing."""
+    missing = [name for name in ("pandas", "sklearn", "tensorflow") if find_spec(name) is None]
+    if missing:
+        raise CommandError(
+            Exit.FAILED,
+            f"{command}: needs the trainer, and {', '.join(missing)} is not installed here. "
+            "Install it with: pip install 'anomalyd[trainer]'",
+        )

@@ -1,0 +1,38 @@
+"""Progress and remarks on stderr, so that stdout holds results alone."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
+
+
+def note(text: str) -> None:
+    """A remark that a person may want to read."""
+    click.echo(text, err=True)
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """A progress display; silent where stderr is no terminal."""
+    display = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[detail]}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    )
+    with display:
+        yield display
+
+
+def add_task(display: Progress, description: str, total: float | None) -> TaskID:
+    """A new line of the display."""
+    return display.add_task(description, total=total, detail="")

@@ -1,0 +1,94 @@
+"""`anomalyd retrain`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from cli.exits import CommandError, Exit
+from cli.options import config_option, json_option, load_settings, need_trainer
+from cli.progress import note
+from cli.train import summary, turn_of
+from config import Settings
+from config.policies import milliseconds
+from detector.history import History
+from registry.champions import Registry
+
+
+@click.command(short_help="One retraining turn from stored readings.")
+@config_option
+@json_option
+def retrain(config: Path | None, *, as_json: bool) -> None:
+    """One retraining turn from the stored readings, less those in alert.
+
+    Each champion gets a challenger fitted on what its machines sent lately; it takes over only if it
+    passes the gate. The daemon calls this on its schedule (retrain.every).
+    """
+    need_trainer("retrain")
+    from daemon.retraining import REQUEST
+    from daemon.store import StoreError
+
+    _, settings = load_settings(config)
+    with suppress(OSError):  # a reader of the state directory may take a turn that nobody asked for
+        (settings.state_dir / REQUEST).unlink(missing_ok=True)
+    try:
+        turns = [_turn(machine, histories, settings) for machine, histories in _lines(settings)]
+    except StoreError as error:
+        raise CommandError(Exit.IO, str(error)) from error
+    if as_json:
+        click.echo(msgspec.json.encode(turns).decode())
+        return
+    for turn in turns:
+        word = "promoted" if turn["promoted"] else "not promoted"
+        click.echo(f"{turn['machine'] or 'shared'}: {word}: {turn['text']}")
+
+
+def _turn(machine: str | None, histories: list[History], settings: Settings) -> dict[str, Any]:
+    least = settings.retrain.min_readings
+    rows = sum(map(len, histories))
+    if rows < least:
+        text = f"{rows} readings are stored outside of alerts, {least} are needed (retrain.min_readings)"
+        return {"machine": machine, "promoted": False, "reason": "too_few_readings", "text": text}
+    note(f"{machine or 'shared'}: training on {rows} stored readings")
+    try:
+        return summary(turn_of(histories, settings, machine, ("store",)))
+    except CommandError as error:
+        if error.code is not Exit.DATA:
+            raise
+        return {"machine": machine, "promoted": False, "reason": "unusable_history", "text": str(error)}
+
+
+def _lines(settings: Settings) -> Iterator[tuple[str | None, list[History]]]:
+    """For each line of champions the stored histories of its machines, without alerted stretches."""
+    from daemon.assembly import STORE
+    from daemon.store import Store
+    from trainer.turn import leave_out
+
+    path = settings.state_dir / STORE
+    if not path.exists():
+        raise CommandError(Exit.DATA, f"{path}: holds no reading yet; the daemon stores them: anomalyd run")
+    registry = Registry(settings.state_dir)
+    own = {machine for machine in registry.champions() if machine is not None}
+    store = Store(path, read_only=True)
+    look_back = milliseconds(settings.retrain.look_back)
+    try:
+        histories: dict[str | None, list[History]] = {}
+        for name in store.machines():
+            newest = store.newest(name)
+            if newest is None:
+                continue
+            line = name if name in own else None
+            bundle = registry.champion_of(line)
+            span = settings.trainer.window * (
+                registry.read(bundle).manifest.grid.interval if bundle else 1000
+            )
+            stored = store.history(name, newest - look_back)
+            histories.setdefault(line, []).append(leave_out(stored, store.alerted(name), margin=span))
+    finally:
+        store.close()
+    yield from histories.items()

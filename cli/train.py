@@ -1,0 +1,135 @@
+"""`anomalyd train`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from cli.exits import CommandError, Exit
+from cli.options import config_option, json_option, load_settings
+from cli.progress import add_task, note, progress
+from cli.replay import read
+from config import Settings
+from detector.history import History
+from registry.champions import Registry
+
+if TYPE_CHECKING:
+    from trainer.fitting import Epoch
+    from trainer.turn import Turn
+
+
+@click.command(short_help="Fit a detector on normal data.")
+@click.argument("history", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--machine",
+    metavar="NAME",
+    help="Make a bundle for this machine alone (of files with a machine column, its rows are taken).  "
+    "[default: one bundle that serves every machine without one of its own]",
+)
+@config_option
+@json_option
+def train(history: tuple[Path, ...], machine: str | None, config: Path | None, *, as_json: bool) -> None:
+    """Fit a detector on the HISTORY of normal operation and put it into service.
+
+    HISTORY is any number of CSV (also .gz) or Parquet files: a column `timestamp`, optionally
+    `machine` and `label` (rows labelled 1 are left out), every other column is a sensor. The bundle
+    serves at once if it passes the gate; `anomalyd models list` shows what there is.
+    """
+    _, settings = load_settings(config)
+    histories = read(history, settings, machine)
+    note(f"{sum(map(len, histories))} readings of {len(histories[0].sensors)} sensors")
+    turn = turn_of(histories, settings, machine, tuple(path.name for path in history))
+    if as_json:
+        click.echo(msgspec.json.encode(summary(turn)).decode())
+        return
+    manifest = turn.trained.manifest
+    threshold, metrics = manifest.threshold, manifest.metrics
+    click.echo(f"bundle      {manifest.id}")
+    click.echo(f"serves      {machine or 'all machines without a bundle of their own'}")
+    click.echo(
+        f"model       {manifest.model.kind}, {manifest.model.parameters} parameters, "
+        f"code of {manifest.model.code}, windows of {manifest.window.length} x {len(manifest.sensors)}"
+    )
+    click.echo(
+        f"threshold   {threshold.value:.4g} = {threshold.mean:.4g} + {threshold.k:g} x {threshold.std:.4g} "
+        f"({threshold.method}, {threshold.windows} held-back windows, {threshold.above:.2%} of them above)"
+    )
+    click.echo(f"held back   {metrics['held_back_alerts']:g} alerts in {metrics['held_back_days']:.3g} days")
+    click.echo(
+        f"decision    {'in service' if turn.decision.promote else 'not in service'}: {turn.decision.text}"
+    )
+    click.echo(f"report      {settings.state_dir / 'bundles' / manifest.id / 'report.html'}")
+
+
+def turn_of(
+    histories: Sequence[History], settings: Settings, machine: str | None, source: tuple[str, ...]
+) -> Turn:
+    """Takes a turn with progress.
+
+    Raises:
+        CommandError: The history cannot carry a model, or the export cannot be trusted.
+    """
+    from trainer.export import ExportDiffers
+    from trainer.problems import Unusable
+    from trainer.turn import take_turn
+
+    try:
+        with epochs(settings.trainer.model.epochs) as tell:
+            turn = take_turn(
+                histories,
+                settings=settings,
+                registry=Registry(settings.state_dir),
+                machine=machine,
+                source=source,
+                now=datetime.now(UTC),
+                progress=tell,
+            )
+    except Unusable as error:
+        raise CommandError(Exit.DATA, str(error)) from error
+    except ExportDiffers as error:
+        raise CommandError(Exit.FAILED, str(error)) from error
+    for warning in turn.trained.verdict.warnings:
+        note(f"note: {warning}")
+    return turn
+
+
+@contextmanager
+def epochs(most: int) -> Iterator[Callable[[Epoch], None]]:
+    """A progress bar over epochs; yields what `take_turn` tells them to."""
+    with progress() as display:
+        task = add_task(display, "training", most)
+
+        def tell(epoch: Epoch) -> None:
+            display.update(
+                task,
+                completed=epoch.epoch,
+                detail=f"epoch {epoch.epoch} of at most {most}, loss {epoch.loss:.4g}, "
+                f"held-back loss {epoch.validation_loss:.4g}",
+            )
+
+        yield tell
+
+
+def summary(turn: Turn) -> dict[str, Any]:
+    """A turn as JSON: bundle, decision, threshold with its evidence, metrics."""
+    manifest = turn.trained.manifest
+    return {
+        "bundle": manifest.id,
+        "machine": manifest.machine,
+        "promoted": turn.decision.promote,
+        "reason": turn.decision.reason,
+        "text": turn.decision.text,
+        "champion_before": turn.champion,
+        "sensors": manifest.sensors,
+        "window": manifest.window.length,
+        "interval_ms": manifest.grid.interval,
+        "threshold": msgspec.to_builtins(manifest.threshold),
+        "metrics": manifest.metrics,
+        "warnings": turn.trained.verdict.warnings,
+    }

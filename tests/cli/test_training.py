@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from detector.history import History
+from tests import plant
+from tests.cli.conftest import Ended
+
+Run = Callable[..., Ended]
+
+
+def write(path: Path, history: History, *, label: range | None = None) -> Path:
+    """A history as CSV; rows in `label` are labelled anomalous."""
+    with path.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["timestamp", *history.sensors, *(["label"] if label else [])])
+        for i, (at, row) in enumerate(zip(history.at.tolist(), history.values.tolist(), strict=True)):
+            table.writerow([at, *row, *([int(i in label)] if label else [])])
+    return path
+
+
+@pytest.fixture
+def normal(tmp_path: Path) -> Path:
+    return write(tmp_path / "normal.csv", plant.history(900))
+
+
+def test_a_bundle_is_trained_listed_replayed_and_rolled_back(
+    anomalyd: Run, config: Path, tmp_path: Path, normal: Path
+) -> None:
+    trained = anomalyd("train", normal, "--json")
+    assert trained.code == 0, trained.err
+    answer = json.loads(trained.out)
+    assert answer["promoted"] is True
+    assert answer["reason"] == "first_model"
+    assert answer["machine"] is None
+    assert answer["sensors"] == ["flow", "pressure", "temperature"]
+    evidence = answer["threshold"]
+    assert evidence["value"] == pytest.approx(evidence["mean"] + evidence["k"] * evidence["std"])
+    assert evidence["method"] == "mean_std"
+    assert evidence["windows"] > 100
+    folder = tmp_path / "state" / "bundles" / answer["bundle"]
+    assert {path.name for path in folder.iterdir()} == {
+        "manifest.json", "model.tflite", "encoder.tflite", "decoder.tflite", "model.keras", "report.html",
+    }  # fmt: skip
+    manifest = json.loads(anomalyd("models", "show").out)
+    assert manifest["id"] == answer["bundle"]
+
+    again = json.loads(anomalyd("train", normal, "--json").out)
+    assert again["champion_before"] == answer["bundle"]
+    assert again["threshold"] == answer["threshold"], "the same seed gives the same model"
+    listed = json.loads(anomalyd("models", "list", "--json").out)
+    assert [row["role"] for row in listed].count("champion") == 1
+    rolled = json.loads(anomalyd("models", "rollback", "--json").out)
+    assert rolled == {"machine": None, "champion": answer["bundle"]}
+
+    fault = range(200, 240)
+    data = write(
+        tmp_path / "press-7.csv", plant.history(400, start=plant.START + 10**9, faults=[fault]), label=fault
+    )
+    scores = tmp_path / "scores.csv"
+    replayed = anomalyd("replay", data, "--scores", scores)
+    assert replayed.code == 0
+    alerts = [json.loads(line) for line in replayed.out.splitlines()]
+    assert alerts[0]["change"] == "opened"
+    assert alerts[-1]["change"] == "closed"
+    assert alerts[0]["machine"] == "press-7"
+    assert alerts[0]["sensors"][0]["sensor"] == "pressure"
+    opened = plant.milliseconds(alerts[0]["at"])
+    assert 200 <= (opened - plant.START - 10**9) / 1000 < 240
+    rows = list(csv.reader(scores.read_text().splitlines()))
+    assert rows[0] == ["machine", "at", "score", "anomaly"]
+    assert len(rows) == 1 + 400 - 9
+    assert {row[3] for row in rows[1:]} == {"0", "1"}
+
+    good = json.loads(anomalyd("evaluate", data, "--json").out)
+    assert good["events"] == good["events_found"] == 1
+    assert good["recall"] > 0.8
+    assert "harmonic mean" in anomalyd("evaluate", data).out
+
+
+def test_a_bundle_for_one_machine_serves_no_other(
+    anomalyd: Run, config: Path, normal: Path, tmp_path: Path
+) -> None:
+    assert anomalyd("train", normal, "--machine", "press-7").code == 0
+    assert anomalyd("replay", normal, "--machine", "press-7").code == 0
+    assert anomalyd("replay", normal, "--machine", "press-8").code == 1
+
+
+def test_a_history_that_cannot_carry_a_model_is_refused_with_65_and_the_reason(
+    anomalyd: Run, config: Path, tmp_path: Path
+) -> None:
+    at = np.arange(900, dtype=np.int64) * 1000
+    cases = {
+        "133 rows without holes are enough": plant.history(40),
+        "constant": History("flat", ("a",), at, np.ones((900, 1))),
+        "empty cells alone": History("empty", ("a",), at, np.full((900, 1), np.nan)),
+    }
+    for words, history in cases.items():
+        path = write(tmp_path / "bad.csv", history)
+        trained, checked = anomalyd("train", path), anomalyd("check-data", path, "--json")
+        assert trained.code == 65, trained.err
+        assert checked.code == 65
+        answer = json.loads(checked.out)
+        assert answer["usable"] is False
+        assert words in " ".join(answer["errors"]), answer["errors"]
+        assert all(error in trained.err for error in answer["errors"])
+        assert not (tmp_path / "state" / "champions.json").exists()
