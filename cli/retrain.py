@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from cli.progress import note
 from cli.train import summary, turn_of
 from config import Settings
 from config.policies import milliseconds
-from detector.history import History
+from detector.history import History, merged
+from detector.scoring import Detector
 from registry.champions import Registry
 
 
@@ -67,28 +68,41 @@ def _lines(settings: Settings) -> Iterator[tuple[str | None, list[History]]]:
     """For each line of champions the stored histories of its machines, without alerted stretches."""
     from daemon.assembly import STORE
     from daemon.store import Store
-    from trainer.turn import leave_out
 
     path = settings.state_dir / STORE
     if not path.exists():
         raise CommandError(Exit.DATA, f"{path}: holds no reading yet; the daemon stores them: anomalyd run")
     registry = Registry(settings.state_dir)
-    own = {machine for machine in registry.champions() if machine is not None}
-    store = Store(path, read_only=True)
+    champions, _ = registry.load({})
     look_back = milliseconds(settings.retrain.look_back)
+    histories: dict[str | None, list[History]] = {}
+    store = Store(path, read_only=True)
     try:
-        histories: dict[str | None, list[History]] = {}
         for name in store.machines():
             newest = store.newest(name)
-            if newest is None:
-                continue
-            line = name if name in own else None
-            bundle = registry.champion_of(line)
-            span = settings.trainer.window * (
-                registry.read(bundle).manifest.grid.interval if bundle else 1000
-            )
-            stored = store.history(name, newest - look_back)
-            histories.setdefault(line, []).append(leave_out(stored, store.alerted(name), margin=span))
+            if newest is not None:
+                stored = store.history(name, newest - look_back)
+                line = name if name in champions.own else None
+                learned = _learnable(stored, store.alerted(name), champions.of(name))
+                histories.setdefault(line, []).append(learned)
     finally:
         store.close()
     yield from histories.items()
+
+
+def _learnable(
+    stored: History,
+    alerted: Sequence[tuple[int, int | None]],
+    champion: Detector | None,
+) -> History:
+    """What a challenger may learn from: the champion's sensors on its grid, without what led to alerts.
+
+    A machine that sends one sensor a message has rows of one sensor each; on the grid they are whole.
+    """
+    from trainer.turn import leave_out
+
+    if champion is None:
+        return leave_out(stored, alerted, margin=0)
+    manifest = champion.manifest
+    on_grid = merged(stored.select(manifest.sensors), manifest.grid)
+    return leave_out(on_grid, alerted, margin=manifest.window.length * manifest.grid.interval)

@@ -55,6 +55,7 @@ class Connection:
         self._intake = intake
         self._five = mqtt.version == "5"
         self._refused = False
+        self._connected: Connected | None = None  # until the broker has answered the subscription
         self.generation = 0  # counts connections; odd numbers: up, even: down
         self._filter = settings.readings.topic.replace("{machine}", "+")
         self._client = paho.Client(
@@ -139,7 +140,7 @@ class Connection:
         self.generation += 1 + self.generation % 2
         client.subscribe(self._filter, qos=self._settings.readings.qos)
         most = getattr(properties, "ReceiveMaximum", 65_535) if self._five else IN_FLIGHT
-        self._intake.put(Connected(self.generation, flags.session_present, min(most, RECEIVE_MAXIMUM)))
+        self._connected = Connected(self.generation, flags.session_present, min(most, RECEIVE_MAXIMUM))
 
     def _on_connect_fail(self, _client: paho.Client, _: object) -> None:
         reason = sys.exc_info()[1]  # paho calls this while it handles the error, and does not name it
@@ -180,6 +181,10 @@ class Connection:
         for reason in reasons:
             if reason.is_failure:
                 self._intake.put(Unsubscribed(self._filter, str(reason)))
+        # Only now nothing that is published from here on can be missed.
+        if self._connected is not None:
+            self._intake.put(self._connected)
+            self._connected = None
 
 
 def _tls(tls: Tls) -> ssl.SSLContext:

@@ -29,7 +29,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
 
 
 class Connected(msgspec.Struct, frozen=True, gc=False):
-    """A connection stands and the subscription was sent.
+    """A connection stands and the broker has answered the subscription.
 
     Attributes:
         generation: The connection's number.

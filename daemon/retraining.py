@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 COMMAND = (sys.executable, "-m", "cli", "retrain")
 REQUEST = "retrain.request"  # seen by anomalyd-retrain.path, removed by `anomalyd retrain`
+DECISION = ("machine", "bundle", "promoted", "reason", "text")  # of a turn's answer, what a log needs
 LOWEST_PRIORITY = 19
 SETTLING = 600_000  # milliseconds after a start in which nothing is retrained: it may be one of many restarts
 
@@ -122,7 +123,7 @@ class Retraining:
         with suppress(ValueError):  # msgspec raises more than its own errors on bad text
             turns = msgspec.json.decode(content, type=list[dict[str, Any]])
         for turn in turns or ():
-            log.info("retraining_decided", **turn)
+            log.info("retraining_decided", **{name: turn[name] for name in DECISION if name in turn})
         if code != 0 or turns is None:
             hint = "its own messages stand above; anomalyd retrain shows them again"
             log.error("retraining_failed", exit_code=code, hint=hint)

@@ -12,7 +12,8 @@ import msgspec
 import numpy as np
 
 from daemon.retention import Retention
-from detector.history import History
+from detector.grid import Grid
+from detector.history import History, merged
 from detector.machine import Snapshot
 from detector.reading import Reading
 
@@ -225,11 +226,7 @@ class Store:
     def readings(self, machine: str, since: int) -> Iterator[Reading]:
         """A machine's readings from a time on (milliseconds since the epoch), oldest first."""
         sensors = {number: names for names, number in self._layouts.items()}
-        rows = self._database.execute(
-            "SELECT at, layout, numbers FROM readings WHERE machine = ? AND at >= ? ORDER BY at, layout",
-            (self._machines.get(machine), since),
-        )
-        for at, layout, numbers in rows:
+        for at, layout, numbers in self._rows(machine, since):
             yield Reading(machine, at, sensors[layout], np.frombuffer(numbers))
 
     def newest(self, machine: str) -> int | None:
@@ -241,17 +238,31 @@ class Store:
 
     def history(self, machine: str, since: int) -> History:
         """A machine's readings as columns; readings of the same instant become one row."""
-        stored = list(self.readings(machine, since))
-        sensors = tuple(sorted({name for layout in {r.sensors for r in stored} for name in layout}))
+        names = {number: sensors for sensors, number in self._layouts.items()}
+        times: dict[int, list[int]] = {}
+        numbers: dict[int, list[bytes]] = {}
+        for at, layout, content in self._rows(machine, since):
+            times.setdefault(layout, []).append(at)
+            numbers.setdefault(layout, []).append(content)
+        sensors = tuple(sorted({name for layout in times for name in names[layout]}))
         column = {name: i for i, name in enumerate(sensors)}
-        at, row_of = np.unique(np.array([r.at for r in stored], dtype=np.int64), return_inverse=True)
-        values = np.full((len(at), len(sensors)), np.nan)
-        for reading, row in zip(stored, row_of.tolist(), strict=True):
-            columns = [column[name] for name in reading.sensors]
-            values[row, columns] = np.where(
-                np.isnan(values[row, columns]), reading.values, values[row, columns]
-            )
-        return History(machine, sensors, at, values)
+        blocks = [np.empty((0, len(sensors)))]
+        for layout, contents in numbers.items():
+            block = np.full((len(contents), len(sensors)), np.nan)
+            columns = [column[name] for name in names[layout]]
+            block[:, columns] = np.frombuffer(b"".join(contents)).reshape(len(contents), -1)
+            blocks.append(block)
+        moments = np.array([at for layout in times.values() for at in layout], dtype=np.int64)
+        order = np.argsort(moments, kind="stable")
+        values = np.concatenate(blocks)[order]
+        return merged(History(machine, sensors, moments[order], values), Grid(1))
+
+    def _rows(self, machine: str, since: int) -> Iterator[tuple[int, int, bytes]]:
+        """Time, layout and numbers of a machine's readings, oldest first."""
+        return self._database.execute(
+            "SELECT at, layout, numbers FROM readings WHERE machine = ? AND at >= ? ORDER BY at, layout",
+            (self._machines.get(machine), since),
+        )
 
     def alerted(self, machine: str) -> list[tuple[int, int | None]]:
         """Start and end of a machine's alerts in milliseconds since the epoch; None: still open."""

@@ -68,6 +68,21 @@ class History:
         return self if self.label is None else self.rows(self.label != ANOMALOUS)
 
 
+def merged(history: History, grid: Grid) -> History:
+    """Makes one row of all rows in a slot: of each sensor the earliest value, as `Sampler` does.
+
+    For stored readings, which may hold only some of the sensors each; a row's time is the first one's.
+    """
+    slots, first, row = np.unique(grid.slots(history.at), return_index=True, return_inverse=True)
+    values = np.full((len(slots), len(history.sensors)), np.nan)
+    for column in range(values.shape[1]):
+        there = np.flatnonzero(~np.isnan(history.values[:, column]))
+        rows, earliest = np.unique(row[there], return_index=True)
+        values[rows, column] = history.values[there[earliest], column]
+    label = None if history.label is None else history.label[first]
+    return History(history.machine, history.sensors, history.at[first], values, label)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Segment:
     """A stretch of samples without a hole longer than a window may bridge.

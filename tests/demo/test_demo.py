@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.demo.leftovers import MARK, marked
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +42,7 @@ def test_the_demonstration_succeeds_and_leaves_nothing(
     assert "ALERT opened" in said
     assert "ALERT closed" in said
     assert "\x1b" not in said
-    assert marked(request.node.name) == []
+    wait_until(lambda: not marked(request.node.name), "the end of all that was killed")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -57,5 +58,5 @@ def test_a_demonstration_that_is_stopped_leaves_nothing(
         said, _ = demo.communicate(timeout=60)
     assert said.splitlines()[-1].endswith("Stopped by SIGTERM; nothing is left running.")
     assert demo.returncode == 1
-    assert marked(request.node.name) == []
+    wait_until(lambda: not marked(request.node.name), "the end of all that was killed")
     assert list(tmp_path.iterdir()) == []

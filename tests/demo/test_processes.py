@@ -9,6 +9,7 @@ import pytest
 
 from demo.processes import running
 from tests.demo.leftovers import MARK, marked
+from tests.waiting import wait_until
 
 LEADER = """
 import subprocess, sys, time
@@ -38,7 +39,7 @@ def test_nothing_that_a_command_started_outlives_the_block(monkeypatch: pytest.M
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         assert len(marked("block")) == 2
-    assert marked("block") == []
+    wait_until(lambda: not marked("block"), "the end of all that was killed")
 
 
 def test_settings_of_a_real_daemon_do_not_reach_the_demonstrations(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,5 +62,5 @@ def test_a_signal_leaves_no_process_and_no_folder(
         play.send_signal(number)  # an impatient second one must not cut the clean-up short
         assert play.communicate(timeout=30)[0] == f"{number.name}\n"
     assert play.returncode == 0
-    assert marked(number.name) == []
+    wait_until(lambda: not marked(number.name), "the end of all that was killed")
     assert list(tmp_path.iterdir()) == []

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from detector.events import Scored
 from detector.grid import Grid
-from detector.history import ANOMALOUS, NORMAL, UNKNOWN, History, segments, windows
+from detector.history import ANOMALOUS, NORMAL, UNKNOWN, History, merged, segments, windows
 from detector.manifest import ImputerSpec, ScalerSpec, WindowSpec
 from detector.replay import readings, replay
 from tests.detector import naive
@@ -136,3 +136,16 @@ def test_selected_sensors_come_in_the_asked_order_and_an_unrecorded_one_is_missi
 def test_a_history_whose_columns_do_not_match_its_sensors_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^press-1: values must have shape \(1, 2\), got \(1, 1\)$"):
         History("press-1", ("flow", "load"), np.array([START]), np.array([[1.0]]))
+
+
+def test_rows_of_one_slot_become_one_with_the_earliest_value_of_each_sensor() -> None:
+    nan = np.nan
+    history = History(
+        "press-1",
+        ("flow", "load"),
+        np.array([1000, 1001, 1400, 2000, 4000]),
+        np.array([[1, nan], [2, 3], [4, 5], [nan, nan], [nan, 6]], dtype=np.float64),
+    )
+    one = merged(history, Grid(1000))
+    assert one.at.tolist() == [1000, 2000, 4000]
+    np.testing.assert_array_equal(one.values, [[1, 3], [nan, nan], [nan, 6]])

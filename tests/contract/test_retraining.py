@@ -1,0 +1,106 @@
+"""A champion is replaced by one that was fitted on what its machine sent lately."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+
+from structlog.testing import capture_logs
+
+from daemon.retraining import Retraining
+from registry.champions import Registry
+from tests import plant
+from tests.conftest import Setup
+from tests.real_client import Client
+from tests.real_daemon import ROOT, Daemon
+from tests.waiting import wait_until
+
+FAULT = range(300, 340)
+QUICK = {"window": plant.LENGTH, "model": {"epochs": 2}}
+# The plant's own model knows the machine perfectly: two epochs come near it, not up to it.
+LENIENT = {"min_readings": 500, "gate": {"max_error_ratio": 100}}
+
+
+def test_a_retraining_learns_from_stored_readings_less_alerts_and_the_daemon_takes_it_up(
+    setup: Setup, client: Client, ready: Callable[[], Daemon]
+) -> None:
+    setup.write(trainer=QUICK, retrain=LENIENT)
+    plant.promote(setup.state)
+    daemon = ready()
+    readings = plant.history(1000, faults=[FAULT])
+    for topic, payload in plant.messages(readings):
+        client.publish(topic, payload)
+    wait_until(lambda: (client.last("anomalyd/press/alert") or {}).get("change") == "closed", "closed")
+    wait_until(lambda: client.confirmed == len(readings), "all readings at the broker")
+
+    command = [sys.executable, "-m", "cli", "retrain", "--config", str(setup.file), "--json"]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    (turn,) = json.loads(done.stdout)
+    assert turn["promoted"] is True, turn
+    assert turn["reason"] == "passed"
+    manifest = Registry(setup.state).read(turn["bundle"]).manifest
+    assert manifest.history.source == ("store",)
+    alerted = len(FAULT) + plant.LENGTH
+    assert 500 < manifest.history.rows < len(readings) - alerted
+
+    daemon.wait("champions_swapped", machines=1)
+    wait_until(
+        lambda: client.last("anomalyd/press/state")["model"] == turn["bundle"], "the new model's state"
+    )
+    more = plant.history(60, start=int(readings.at[-1]) + 1000, faults=[range(20, 40)])
+    for topic, payload in plant.messages(more):
+        client.publish(topic, payload)
+    wait_until(lambda: client.last("anomalyd/press/alert")["model"] == turn["bundle"], "its alert")
+    assert "warming_up" not in [
+        state["state"]
+        for state in client.messages("anomalyd/press/state")
+        if state["model"] == turn["bundle"]
+    ], "the window carries over"
+
+
+def test_the_daemon_s_child_retrains_and_its_decision_is_logged(
+    setup: Setup, client: Client, ready: Callable[[], Daemon]
+) -> None:
+    setup.write(trainer=QUICK, retrain={"every": "1h", **LENIENT})
+    plant.promote(setup.state)
+    daemon = ready()
+    for topic, payload in plant.messages(plant.history(700)):
+        client.publish(topic, payload)
+    wait_until(lambda: client.confirmed == 700, "all readings at the broker")
+    daemon.end()
+
+    later = plant.START + 10 * 365 * 86_400_000
+    retraining = Retraining(setup.settings, Registry(setup.state), setup.file, now=plant.START)
+    with capture_logs() as log:
+
+        def decided() -> dict[str, object] | None:
+            retraining.tick(later)
+            lines = [dict(line) for line in log if line["event"] == "retraining_decided"]
+            return lines[0] if lines else None
+
+        try:
+            decision = wait_until(decided, "the child's decision", patience=120)
+        finally:
+            retraining.stop()
+    assert decision["promoted"] is True
+    assert decision["reason"] == "passed"
+    assert Registry(setup.state).champion_of(None) == decision["bundle"]
+
+
+def test_too_few_readings_are_no_failure_and_say_how_many_are_needed(
+    setup: Setup, client: Client, ready: Callable[[], Daemon]
+) -> None:
+    plant.promote(setup.state)
+    daemon = ready()
+    for topic, payload in plant.messages(plant.history(5)):
+        client.publish(topic, payload)
+    wait_until(lambda: client.last("anomalyd/press/state"), "a reading's state")
+    daemon.end()
+    command = [sys.executable, "-m", "cli", "retrain", "--config", str(setup.file), "--json"]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    (turn,) = json.loads(done.stdout)
+    assert turn["promoted"] is False
+    assert turn["reason"] == "too_few_readings"
+    assert "1000 are needed (retrain.min_readings)" in turn["text"]
