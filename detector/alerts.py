@@ -52,8 +52,12 @@ class AlertPolicy:
                 f"got {self.open_after} and {self.open_within}"
             )
 
+    def severity(self, score: float) -> Severity:
+        """How severe an alert with this peak is."""
+        return Severity.CRITICAL if score >= self.critical_score else Severity.WARNING
 
-MAX_OPEN_WITHIN = 64  # the last windows are remembered as bits of one number
+
+MAX_OPEN_WITHIN = 64  # the scores of so many windows are stored with every step
 
 
 class OpenAlert(msgspec.Struct, frozen=True, gc=False):
@@ -70,12 +74,12 @@ class AlertTracker(msgspec.Struct):
     """The alert of one machine; serialisable, so that a restart goes on where it was.
 
     Attributes:
-        recent: The last windows' anomalies, newest in the lowest bit.
+        recent: Scores of the last windows, newest last.
         calm: Windows in a row with a score below the closing score.
         alert: The open alert.
     """
 
-    recent: int = 0
+    recent: tuple[float, ...] = ()
     calm: int = 0
     alert: OpenAlert | None = None
 
@@ -83,18 +87,19 @@ class AlertTracker(msgspec.Struct):
         self, machine: str, at: int, score: float, policy: AlertPolicy
     ) -> tuple[Change, OpenAlert] | None:
         """Takes the score of the next window, which ended at `at`; returns what it changed."""
-        self.recent = ((self.recent << 1) | (score > 1)) & ((1 << policy.open_within) - 1)
+        self.recent = (*self.recent, score)[-policy.open_within :]
         self.calm = self.calm + 1 if score < policy.close_score else 0
-        severity = Severity.CRITICAL if score >= policy.critical_score else Severity.WARNING
         alert = self.alert
         if alert is None:
-            if self.recent.bit_count() < policy.open_after or score <= 1:
+            if score <= 1 or sum(recent > 1 for recent in self.recent) < policy.open_after:
                 return None
-            self.alert = OpenAlert(alert_id(machine, at), at, score, severity, at)
+            peak = max(self.recent)
+            self.alert = OpenAlert(alert_id(machine, at), at, peak, policy.severity(peak), at)
             return Change.OPENED, self.alert
         if self.calm >= policy.close_after:
-            self.alert, self.recent = None, 0
+            self.alert, self.recent = None, ()
             return Change.CLOSED, alert
+        severity = policy.severity(score)
         rose = severity is Severity.CRITICAL and alert.severity is Severity.WARNING
         repeat = policy.repeat_every is not None and at - alert.published_at >= policy.repeat_every
         self.alert = OpenAlert(
@@ -108,7 +113,7 @@ class AlertTracker(msgspec.Struct):
 
     def forget_recent(self) -> None:
         """Starts counting anew after a hole in the data; an open alert stays open."""
-        self.recent = self.calm = 0
+        self.recent, self.calm = (), 0
 
 
 def alert_id(machine: str, opened_at: int) -> str:

@@ -40,6 +40,19 @@ class Grid(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The time of the sample in `slot`."""
         return slot * self.interval + self.phase
 
+    def of_machine(self, at: int) -> Grid:
+        """The same slots, moved to the phase of a machine that is far from this one.
+
+        Machines that share a bundle report at different moments of the interval; near the border
+        of two slots, jitter would put two readings into one slot and none into the next.
+
+        Args:
+            at: Time of the machine's first reading, in milliseconds since the epoch.
+        """
+        off = (at - self.phase) % self.interval
+        near = min(off, self.interval - off) <= self.interval // 4
+        return self if near else Grid(self.interval, at % self.interval)
+
     @classmethod
     def learn(cls, at: NDArray[np.int64], interval: int | None = None) -> Grid:
         """Learns interval and phase from the times of a history.

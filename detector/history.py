@@ -73,7 +73,7 @@ def merged(history: History, grid: Grid) -> History:
 
     For stored readings, which may hold only some of the sensors each; a row's time is the first one's.
     """
-    slots, first, row = np.unique(grid.slots(history.at), return_index=True, return_inverse=True)
+    slots, first, row = np.unique(_slots(history, grid), return_index=True, return_inverse=True)
     values = np.full((len(slots), len(history.sensors)), np.nan)
     for column in range(values.shape[1]):
         there = np.flatnonzero(~np.isnan(history.values[:, column]))
@@ -103,7 +103,7 @@ def segments(history: History, grid: Grid, max_gap: int) -> Iterator[Segment]:
 
     The first row of a slot counts; holes of up to `max_gap` slots become rows of NaN.
     """
-    slots, first = np.unique(grid.slots(history.at), return_index=True)
+    slots, first = np.unique(_slots(history, grid), return_index=True)
     values = history.values[first]
     cuts = np.flatnonzero(np.diff(slots) > max_gap + 1) + 1
     for start, stop in zip([0, *cuts], [*cuts, len(slots)], strict=True):
@@ -115,6 +115,10 @@ def segments(history: History, grid: Grid, max_gap: int) -> Iterator[Segment]:
         read = np.zeros(len(rows), dtype=np.bool_)
         read[index] = True
         yield Segment(np.arange(slots[start], slots[stop - 1] + 1), rows, read)
+
+
+def _slots(history: History, grid: Grid) -> NDArray[np.int64]:
+    return grid.of_machine(int(history.at[0])).slots(history.at) if len(history) else history.at
 
 
 def windows(segment: Segment, spec: WindowSpec) -> NDArray[np.float64]:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+CLOCK_SET = 1_735_689_600_000  # 2025-01-01: a host whose clock is before has not been told the time yet
 SILENT_INTERVALS = 3  # readings in a row that fail to come before a machine is called silent
 SCORE_DIGITS = 4  # LiteRT's results differ by up to 1e-5 with the batch size; a decision must not
 
@@ -52,13 +53,18 @@ class StreamPolicy:
     silent_after: int | None = None
     max_machines: int = 10_000
 
+    def ahead(self, reading: Reading) -> bool:
+        """Whether a reading comes from the future; unknown where the host's clock is not set yet."""
+        received = reading.received_at
+        return received is not None and received >= CLOCK_SET and reading.at > received + self.max_ahead
+
 
 class Snapshot(msgspec.Struct, frozen=True, gc=False):
     """What stored readings do not tell about a machine, to go on after a restart.
 
     Attributes:
         model: Id of the bundle that scored; None without one.
-        grid: Its grid, in which `emitted` is counted.
+        grid: The machine's grid, in which `emitted` is counted; None before the first sample.
         emitted: The newest settled slot.
         smoothed: Each sensor's smoothed part of the error; None when the next window starts anew.
         alerts: The alert and what leads to the next one.
@@ -96,38 +102,44 @@ class Machine:
     def serve(self, detector: Detector | None) -> None:
         """Starts anew with this detector: the window is empty, an open alert stays open."""
         self.detector = detector
+        self.grid: Grid | None = None  # until the first reading tells the machine's phase
         self._restarted = True
-        if detector is None:
-            return
-        manifest = detector.manifest
-        self._sampler = Sampler(
-            manifest.sensors,
-            manifest.grid,
-            max_gap=manifest.window.max_gap,
-            lateness=self._stream.lateness,
-            max_ahead=self._stream.max_ahead,
-        )
-        self._window = MovingWindow(manifest.window, len(manifest.sensors))
+        if detector is not None:
+            self._window = MovingWindow(detector.manifest.window, len(detector.manifest.sensors))
 
     def take(self, reading: Reading) -> list[Sample] | Dropped:
         """Takes a reading; returns the samples that it completes, or why it was dropped."""
-        if reading.received_at is not None:
+        taken = Dropped.FUTURE if self._stream.ahead(reading) else self._sample(reading)
+        if reading.received_at is not None and not isinstance(taken, Dropped):
             self.heard_at = reading.received_at
+        return taken
+
+    def _sample(self, reading: Reading) -> list[Sample] | Dropped:
         if self.detector is None:
-            # Stored until there is a detector: one from the future would make all later ones late then.
-            ahead = (
-                reading.received_at is not None and reading.at - reading.received_at > self._stream.max_ahead
-            )
-            return Dropped.FUTURE if ahead else []
+            return []
+        first = self.grid is None
+        if first:
+            self._begin(self.detector.manifest.grid.of_machine(reading.at))
         samples = self._sampler.feed(reading)
-        if samples is Dropped.LATE and self._holds(reading):
-            return Dropped.DUPLICATE
+        if isinstance(samples, Dropped):
+            if first:
+                self.grid = None
+            elif samples is Dropped.LATE and self._holds(reading):
+                return Dropped.DUPLICATE
         return samples
+
+    def _begin(self, grid: Grid) -> None:
+        assert self.detector is not None
+        manifest = self.detector.manifest
+        self.grid = grid
+        self._sampler = Sampler(
+            manifest.sensors, grid, max_gap=manifest.window.max_gap, lateness=self._stream.lateness
+        )
 
     def _holds(self, reading: Reading) -> bool:
         """Whether the window has a value for all that the reading brings."""
-        assert self.detector is not None
-        row = self._window.row(self.detector.manifest.grid.slot(reading.at))
+        assert self.grid is not None
+        row = self._window.row(self.grid.slot(reading.at))
         if row is None:
             return False
         return not any(
@@ -152,8 +164,8 @@ class Machine:
             return self._enter(MachineState.NO_MODEL, at)
         return self._not_scored(at, NotScoredReason.WARMING_UP, MachineState.WARMING_UP)
 
-    def restarted(self) -> bool:
-        """Whether the window just returned does not continue the one before; asked once per window."""
+    def take_restarted(self) -> bool:
+        """Whether the window just returned does not continue the one before; and forgets it."""
         restarted, self._restarted = self._restarted, False
         return restarted
 
@@ -175,7 +187,7 @@ class Machine:
             self._smoothed = None
             self.alerts.forget_recent()
         coverage = float(errors.coverage[row])
-        if coverage < manifest.window.min_coverage or coverage == 0:
+        if not manifest.window.scorable(coverage):
             return self._not_scored(at, NotScoredReason.LOW_COVERAGE, MachineState.DEGRADED)
         share, weight = errors.share[row], manifest.error.smoothing
         if self._smoothed is not None and weight > 0:
@@ -204,8 +216,8 @@ class Machine:
         model = self.detector.manifest.id if self.detector else None
         return StateChanged(self.name, at, self.state, self.since, model, self.alerts.alert)
 
-    def silent(self, now: int) -> list[Event]:
-        """Says that the machine is silent, if it has sent nothing for too long."""
+    def declare_silence(self, now: int) -> list[Event]:
+        """Makes the machine silent if nothing usable has come for too long, counted from the first call."""
         if self.heard_at is None:
             self.heard_at = now
         limit = self._stream.silent_after
@@ -219,11 +231,10 @@ class Machine:
 
     def snapshot(self) -> Snapshot:
         """The state to store together with the readings taken so far."""
-        manifest = self.detector.manifest if self.detector else None
         return Snapshot(
-            model=manifest.id if manifest else None,
-            grid=manifest.grid if manifest else None,
-            emitted=self._sampler.emitted if manifest else None,
+            model=self.detector.manifest.id if self.detector else None,
+            grid=self.grid,
+            emitted=self._sampler.emitted if self.grid else None,
             smoothed=None if self._smoothed is None or self._restarted else tuple(self._smoothed.tolist()),
             alerts=msgspec.structs.replace(self.alerts),
             state=self.state,
@@ -240,12 +251,18 @@ class Machine:
         if self.detector is None:
             return
         manifest = self.detector.manifest
+        if snapshot.grid is not None and snapshot.grid.interval == manifest.grid.interval:
+            self._begin(snapshot.grid)
         for reading in readings:
-            samples = self._sampler.feed(reading)
+            samples = self._sample(reading)
             if not isinstance(samples, Dropped):
                 self._push(samples)
         if snapshot.emitted is not None and snapshot.grid is not None:
-            self._push(self._sampler.settle(manifest.grid.slot(snapshot.grid.time(snapshot.emitted))))
+            newest = snapshot.grid.time(snapshot.emitted)
+            if self.grid is None:
+                self._begin(manifest.grid.of_machine(newest))
+            assert self.grid is not None
+            self._push(self._sampler.settle(self.grid.slot(newest)))
         if snapshot.model == manifest.id and snapshot.smoothed is not None:
             self._smoothed = np.asarray(snapshot.smoothed)
             self._restarted = False

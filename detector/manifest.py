@@ -39,6 +39,10 @@ class WindowSpec(_Spec, frozen=True):
         if self.length < 1 or self.stride < 1 or self.max_gap < 0 or not 0 <= self.min_coverage <= 1:
             raise ValueError(f"window: length, stride >= 1, max_gap >= 0, 0 <= min_coverage <= 1, got {self}")
 
+    def scorable(self, coverage: float) -> bool:
+        """Whether a window with this share of its values there is scored; never one without any."""
+        return coverage > 0 and coverage >= self.min_coverage
+
 
 class ImputerSpec(_Spec, frozen=True):
     """How missing values are filled; `fallback` has one value per sensor (mean or median)."""

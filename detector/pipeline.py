@@ -103,7 +103,7 @@ class Pipeline:
 
     def on_tick(self, now: int) -> list[Event]:
         """Takes the time in milliseconds since the epoch; may declare machines silent, and scores nothing."""
-        return [event for machine in self._machines.values() for event in machine.silent(now)]
+        return [event for machine in self._machines.values() for event in machine.declare_silence(now)]
 
     def machine(self, name: str) -> Machine | None:
         """The machine of that name, once it has been heard."""
@@ -130,20 +130,19 @@ class Pipeline:
         Returns:
             The machines whose detector changed; their windows carry over, open alerts too.
         """
+        turns = []
+        for name, machine in self._machines.items():
+            detector, before = champions.of(name), machine.detector
+            if (detector and detector.manifest.id) != (before and before.manifest.id):
+                # All is read before anything is touched.
+                turns.append((machine, detector, tuple(recent(name, detector)) if detector else ()))
         self.champions = champions
         self._batches.clear()
-        changed = []
-        for name, machine in self._machines.items():
-            detector = champions.of(name)
-            before = machine.detector
-            if (detector and detector.manifest.id) == (before and before.manifest.id):
-                continue
-            readings = tuple(recent(name, detector)) if detector else ()  # before anything is touched
+        for machine, detector, readings in turns:
             snapshot = machine.snapshot()
             machine.serve(detector)
             machine.restore(snapshot, readings)
-            changed.append(name)
-        return changed
+        return [machine.name for machine, _, _ in turns]
 
     def _take(self, reading: Reading) -> None:
         machine = self._machines.get(reading.machine)
@@ -161,12 +160,13 @@ class Pipeline:
         if detector is None:
             self._pending.append(_Due(machine, reading.at))
             return
+        assert machine.grid is not None
         for sample in samples:
-            at = detector.manifest.grid.time(sample.slot)
+            at = machine.grid.time(sample.slot)
             window = machine.advance(sample)
             if window is not None:
                 batch = self._batch(detector)
-                self._pending.append(_Due(machine, at, batch, batch.add(window), machine.restarted()))
+                self._pending.append(_Due(machine, at, batch, batch.add(window), machine.take_restarted()))
             elif machine.warming_up():
                 self._pending.append(_Due(machine, at))
 

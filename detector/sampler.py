@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -43,7 +44,11 @@ class Layout(msgspec.Struct, frozen=True, eq=False):
 
 
 class _Slot:
-    """A slot that may still receive values; for each sensor the earliest reading counts."""
+    """A slot that may still receive values.
+
+    Of each sensor the earliest value counts. Of two values of the same time the larger does:
+    any rule would do, but for one that depends on the order of arrival, which is not stored.
+    """
 
     __slots__ = ("at", "unreported", "values")
 
@@ -57,14 +62,20 @@ class _Slot:
         changed = False
         for column, source in columns:
             known = self.at[column]
+            value = float(values[source])
             if known is None:
                 self.unreported -= 1
-            elif known <= at:
+            elif not _rank(at, value) < _rank(known, float(self.values[column])):
                 continue
             self.at[column] = at
-            self.values[column] = values[source]
+            self.values[column] = value
             changed = True
         return changed
+
+
+def _rank(at: int, value: float) -> tuple[bool, int, float]:
+    missing = math.isnan(value)
+    return missing, at, 0.0 if missing else -value
 
 
 class Sampler:
@@ -76,7 +87,6 @@ class Sampler:
     """
 
     __slots__ = (
-        "_ahead",
         "_grid",
         "_lateness",
         "_latest",
@@ -88,9 +98,7 @@ class Sampler:
         "emitted",
     )
 
-    def __init__(
-        self, sensors: tuple[str, ...], grid: Grid, *, max_gap: int, lateness: int, max_ahead: int
-    ) -> None:
+    def __init__(self, sensors: tuple[str, ...], grid: Grid, *, max_gap: int, lateness: int) -> None:
         """Starts empty.
 
         Args:
@@ -98,13 +106,11 @@ class Sampler:
             grid: The grid.
             max_gap: Empty slots in a row that a window may bridge.
             lateness: Milliseconds by which a reading may come after a later one.
-            max_ahead: Milliseconds by which a machine's clock may be ahead of the time of arrival.
         """
         self._sensors = sensors
         self._grid = grid
         self._max_gap = max_gap
         self._lateness = lateness
-        self._ahead = max_ahead
         self._open: dict[int, _Slot] = {}
         self._latest: int | None = None
         self._layouts: dict[tuple[str, ...], Layout] = {}
@@ -114,8 +120,6 @@ class Sampler:
     def feed(self, reading: Reading) -> list[Sample] | Dropped:
         """Takes one reading; returns the samples that it completes, oldest first."""
         at = reading.at
-        if reading.received_at is not None and at > reading.received_at + self._ahead:
-            return Dropped.FUTURE
         layout = self.layout(reading.sensors)
         if not layout.columns:
             return Dropped.NO_KNOWN_SENSOR

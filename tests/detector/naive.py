@@ -23,20 +23,19 @@ class Sampling:
     sensors: tuple[str, ...]
     grid: Grid
     lateness: int
-    max_ahead: int
     accepted: list[Reading] = field(default_factory=list)
     samples: list[tuple[int, Row]] = field(default_factory=list)
 
     def feed(self, reading: Reading) -> list[tuple[int, Row]] | Dropped:
-        if reading.received_at is not None and reading.at - reading.received_at > self.max_ahead:
-            return Dropped.FUTURE
         known = set(reading.sensors) & set(self.sensors)
         if not known:
             return Dropped.NO_KNOWN_SENSOR
         slot = self.slot(reading.at)
         if any(settled >= slot for settled, _ in self.samples):
             return Dropped.LATE
-        if all(any(old.at <= reading.at for old in self.reports(slot, name)) for name in known):
+        if all(
+            any(rank(old, name) <= rank(reading, name) for old in self.reports(slot, name)) for name in known
+        ):
             return Dropped.DUPLICATE
         self.accepted.append(reading)
         before = len(self.samples)
@@ -69,8 +68,18 @@ class Sampling:
         reports = self.reports(slot, sensor)
         if not reports:
             return math.nan
-        earliest = min(reports, key=lambda r: r.at)  # of two at the same time, the one accepted first
-        return float(earliest.values[earliest.sensors.index(sensor)])
+        return value_of(min(reports, key=lambda r: rank(r, sensor)), sensor)
+
+
+def value_of(reading: Reading, sensor: str) -> float:
+    return float(reading.values[reading.sensors.index(sensor)])
+
+
+def rank(reading: Reading, sensor: str) -> tuple[bool, int, float]:
+    """A value goes before none, an earlier one before a later one, a larger one before a smaller one."""
+    value = value_of(reading, sensor)
+    missing = math.isnan(value)
+    return missing, reading.at, 0 if missing else -value
 
 
 def stretches(samples: Sequence[tuple[int, Row]], max_gap: int) -> list[list[tuple[int, Row]]]:

@@ -17,6 +17,7 @@ from detector.events import (
     Scored,
     StateChanged,
 )
+from detector.grid import Grid
 from detector.machine import SCORE_DIGITS, StreamPolicy
 from detector.manifest import Manifest
 from detector.reading import Reading
@@ -40,7 +41,9 @@ class Alerting:
         if alert is None:
             anomalies = sum(s > 1 for s in self.scores[-policy.open_within :])
             if score > 1 and anomalies >= policy.open_after:
-                self.alert = OpenAlert(alert_id(self.machine, at), at, score, severity, at)
+                peak = max(self.scores[-policy.open_within :])
+                severity = Severity.CRITICAL if peak >= policy.critical_score else Severity.WARNING
+                self.alert = OpenAlert(alert_id(self.machine, at), at, peak, severity, at)
                 return Change.OPENED, self.alert
             return None
         newest = self.scores[-policy.close_after :]
@@ -65,6 +68,7 @@ class Following:
 
     machine: str
     made: Manifest
+    grid: Grid
     model: Autoencoder
     alerting: Alerting
     events: list[Event] = field(default_factory=list)
@@ -76,7 +80,7 @@ class Following:
         smoothed: list[float] | None = None
         first = True
         for slot, _ in samples:
-            at = self.made.grid.interval * slot + self.made.grid.phase
+            at = self.grid.interval * slot + self.grid.phase
             rows = window(samples, slot, self.made.window.length)
             if rows is None:
                 self.no_score(at, NotScoredReason.WARMING_UP, MachineState.WARMING_UP)
@@ -152,6 +156,16 @@ class Following:
         self.events.append(StateChanged(self.machine, at, self.state, self.since, self.made.id, alert))
 
 
+def phase_of(made: Manifest, readings: Sequence[Reading]) -> Grid:
+    """The bundle's grid, or one with the machine's phase where that is more than a quarter slot away."""
+    first = next((r for r in readings if set(r.sensors) & set(made.sensors)), None)
+    if first is None:
+        return made.grid
+    interval = made.grid.interval
+    distance = min((first.at - made.grid.phase) % interval, (made.grid.phase - first.at) % interval)
+    return made.grid if distance <= interval // 4 else Grid(interval, first.at % interval)
+
+
 def follow(
     machine: str,
     readings: Sequence[Reading],
@@ -161,10 +175,12 @@ def follow(
     policy: AlertPolicy,
 ) -> list[Event]:
     """All events of one machine, but for the readings that were dropped."""
-    sampling = Sampling(made.sensors, made.grid, stream.lateness, stream.max_ahead)
-    for reading in readings:
+    from_now = [r for r in readings if r.received_at is None or r.at - r.received_at <= stream.max_ahead]
+    grid = phase_of(made, from_now)
+    sampling = Sampling(made.sensors, grid, stream.lateness)
+    for reading in from_now:
         sampling.feed(reading)
-    following = Following(machine, made, model, Alerting(machine, policy))
+    following = Following(machine, made, grid, model, Alerting(machine, policy))
     for samples in stretches(sampling.samples, made.window.max_gap):
         following.stretch(samples)
     return following.events

@@ -91,7 +91,7 @@ def test_an_alert_opens_before_it_changes_and_its_peak_never_falls(
         ("20 20 20 8 8 8 8 8 8", "..o......"),  # the closing score itself does not close
         ("20 20 20 5 5 5 5 5 20 20 20", "..o....c..o"),  # what was before a closing opens nothing
         ("20 20 20 30 40 20 30", "..ou..."),  # critical once
-        ("30 20 20 30", "..ou"),  # the severity is that of the opening score
+        ("30 20 20 30", "..o."),  # the severity is that of the worst window that led to it
     ],
 )
 def test_the_default_policy_opens_and_closes_by_the_drawn_table(scores: str, expected: str) -> None:

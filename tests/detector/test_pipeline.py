@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 
@@ -188,6 +189,33 @@ def test_a_machines_own_detector_goes_before_the_shared_one() -> None:
     target = pipeline(Champions(shared=detector(manifest("shared")), own={"press-1": own}))
     events = target.on_readings([reading(0, flow=1, load=1), reading(0, machine="lathe", flow=1, load=1)])
     assert [type(event) for event in events if not isinstance(event, StateChanged)] == [Scored, NotScored]
+
+
+def test_a_clock_may_be_ahead_by_no_more_than_the_limit_unless_the_host_s_own_is_not_set() -> None:
+    target = pipeline(detector())
+    assert dropped(target.on_readings([reading(3_600, received_at=0, flow=1, load=1)])) == []
+    events = target.on_readings([reading(3_602, received_at=1, flow=1, load=1)])
+    assert dropped(events) == [(3_602_000, Dropped.FUTURE)]
+    at_boot = msgspec.structs.replace(reading(3_603, flow=1, load=1), received_at=60_000)  # in 1970
+    assert dropped(target.on_readings([at_boot])) == []
+
+
+def test_a_machine_at_another_phase_than_the_bundle_s_loses_no_sample_to_jitter() -> None:
+    made = manifest(window=WindowSpec(length=1))
+    stream = [reading(i + 0.5 + 0.005 * (-1) ** i, flow=0, load=0) for i in range(50)]
+    events = pipeline(detector(made)).on_readings(stream)
+    assert [e.at - START for e in events if isinstance(e, Scored)] == [505 + SECOND * i for i in range(50)]
+
+
+def test_a_machine_whose_readings_are_all_dropped_is_silent() -> None:
+    target = pipeline(detector(), stream=StreamPolicy(silent_after=5_000))
+    target.on_tick(START)
+    for i in range(10):
+        assert dropped(target.on_readings([reading(i, received_at=i, oil=1)]))
+        events = target.on_tick(START + i * SECOND)
+        assert [event.state for event in events if isinstance(event, StateChanged)] == (
+            [MachineState.SILENT] if i == 6 else []
+        )
 
 
 def test_a_machine_is_not_silent_before_three_of_its_intervals_are_over() -> None:

@@ -26,15 +26,15 @@ from tests.detector.examples import (
 
 
 def stored(accepted: list[Reading], snapshot: Snapshot, made: Manifest) -> list[Reading]:
-    """The accepted readings that a restart needs, in order of time (the first come first of two equals)."""
-    window, grid, emitted = made.window, made.grid, snapshot.emitted
+    """The accepted readings that a restart needs, by time, and by sensors where the time is the same."""
+    window, grid, emitted = made.window, snapshot.grid or made.grid, snapshot.emitted
     return sorted(
         (
             one
             for one in accepted
             if emitted is None or grid.slot(one.at) > emitted - window.length - window.max_gap - 1
         ),
-        key=lambda one: one.at,
+        key=lambda one: (one.at, one.sensors),
     )
 
 
