@@ -26,6 +26,9 @@ class SensorShare(msgspec.Struct, frozen=True, gc=False):
     expected: float
 
 
+NOTHING = 1e-6  # an error below is the rounding of single precision, which blames nobody
+
+
 def blame(
     sensors: tuple[str, ...],
     share: NDArray[np.float64],
@@ -34,7 +37,7 @@ def blame(
 ) -> tuple[SensorShare, ...]:
     """Ranks all sensors, the largest contribution first; arrays of shape (F,), NaN in `values` alone."""
     whole = float(share.sum())
-    contributions = share / whole if whole > 0 else np.full(len(share), 1 / len(share))
+    contributions = share / whole if whole > NOTHING else np.full(len(share), 1 / len(share))
     return tuple(
         SensorShare(
             sensor=sensors[i],

@@ -254,15 +254,17 @@ class Machine:
         if snapshot.grid is not None and snapshot.grid.interval == manifest.grid.interval:
             self._begin(snapshot.grid)
         for reading in readings:
-            samples = self._sample(reading)
-            if not isinstance(samples, Dropped):
-                self._push(samples)
+            if self.grid is None:
+                self._begin(manifest.grid.of_machine(reading.at))
+            self._sampler.recall(reading)
         if snapshot.emitted is not None and snapshot.grid is not None:
             newest = snapshot.grid.time(snapshot.emitted)
             if self.grid is None:
                 self._begin(manifest.grid.of_machine(newest))
             assert self.grid is not None
             self._push(self._sampler.settle(self.grid.slot(newest)))
+        elif self.grid is not None:
+            self._push(self._sampler.complete())
         if snapshot.model == manifest.id and snapshot.smoothed is not None:
             self._smoothed = np.asarray(snapshot.smoothed)
             self._restarted = False

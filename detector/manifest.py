@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from hashlib import sha256
 from typing import Any, Literal
 
 import msgspec
@@ -179,21 +180,34 @@ class UnreadableManifest(ValueError):
 
 
 def encode(manifest: Manifest) -> bytes:
-    """The manifest as indented JSON."""
-    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    """The manifest as indented JSON, with the checksum of its content as `sha256`."""
+    content = msgspec.json.decode(msgspec.json.encode(manifest))
+    content["sha256"] = checksum(content)
+    return msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
+
+
+def checksum(content: dict[str, Any]) -> str:
+    """sha256 of a manifest's content, however its text is laid out."""
+    return sha256(msgspec.json.encode(content, order="sorted")).hexdigest()
 
 
 def decode(text: bytes) -> Manifest:
     """Reads a manifest.
 
     Raises:
-        UnreadableManifest: It is not JSON, has another schema, or lacks or contradicts something.
+        UnreadableManifest: It is not JSON, has another schema, lacks or contradicts something, or was
+            changed.
     """
     try:
-        head: Any = msgspec.json.decode(text)
-        schema = head.get("schema") if isinstance(head, dict) else None
+        content: Any = msgspec.json.decode(text)
+        schema = content.get("schema") if isinstance(content, dict) else None
         if schema == SCHEMA:
-            return msgspec.json.decode(text, type=Manifest)
+            noted = content.pop("sha256", None)
+            manifest = msgspec.convert(content, Manifest)
     except (ValueError, RecursionError) as error:  # msgspec raises more than its own errors on bad text
         raise UnreadableManifest(str(error)) from error
-    raise UnreadableManifest(f"schema: must be {SCHEMA} for this version, got {schema!r}")
+    if schema != SCHEMA:
+        raise UnreadableManifest(f"schema: must be {SCHEMA} for this version, got {schema!r}")
+    if noted != checksum(content):
+        raise UnreadableManifest("was changed after it was written")
+    return manifest

@@ -136,7 +136,22 @@ class Sampler:
         if not pending.merge(at, layout.columns, reading.values):
             return Dropped.DUPLICATE
         self._latest = at if self._latest is None else max(self._latest, at)
-        return self._complete(self._latest)
+        return self.complete()
+
+    def recall(self, reading: Reading) -> None:
+        """Takes a stored reading without emitting anything; `settle` or `complete` follow.
+
+        Readings come back in another order than they came in: what is emitted at once when a
+        sensor reports no value could miss the value that had come before.
+        """
+        layout = self.layout(reading.sensors)
+        if not layout.columns:
+            return
+        slot = self._grid.slot(reading.at)
+        if slot not in self._open:
+            self._open[slot] = _Slot(len(self._sensors))
+        self._open[slot].merge(reading.at, layout.columns, reading.values)
+        self._latest = reading.at if self._latest is None else max(self._latest, reading.at)
 
     def settle(self, slot: int) -> list[Sample]:
         """Settles all slots up to this one, whatever they lack; returns their samples, oldest first."""
@@ -147,8 +162,11 @@ class Sampler:
     def _follows(self, slot: int) -> bool:
         return self.emitted is None or slot == self.emitted + 1
 
-    def _complete(self, latest: int) -> list[Sample]:
-        settled = self._grid.slot(latest - self._lateness)  # the watermark has passed all slots before
+    def complete(self) -> list[Sample]:
+        """Emits what all sensors have reported and what the watermark has passed, oldest first."""
+        if self._latest is None:
+            return []
+        settled = self._grid.slot(self._latest - self._lateness)  # the watermark has passed all slots before
         samples = []
         while self._open:
             slot = min(self._open)

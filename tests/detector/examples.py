@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from detector.alerts import AlertPolicy
-from detector.events import Event, ReadingDropped
+from detector.events import AlertChanged, Event, ReadingDropped
 from detector.grid import Grid
 from detector.machine import StreamPolicy
 from detector.manifest import (
@@ -121,6 +121,9 @@ def pipeline(
     return Pipeline(champions, stream=stream or StreamPolicy(), alerts=alerts or AlertPolicy())
 
 
+ROUNDING = 1e-4  # of the squares of single-precision values of up to 6
+
+
 def machine_of(event: Event) -> str:
     """The machine that an event is about."""
     return event.reading.machine if isinstance(event, ReadingDropped) else event.machine
@@ -130,7 +133,14 @@ def assert_same(actual: Sequence[Event], expected: Sequence[Event]) -> None:
     """The same events in the same order; floats up to the rounding of a batch."""
     assert [_brief(event) for event in actual] == [_brief(event) for event in expected]
     for one, other in zip(actual, expected, strict=True):
-        assert _close(one, other), f"{one}\nis not\n{other}"
+        assert _close(_blaming(one), _blaming(other)), f"{one}\nis not\n{other}"
+
+
+def _blaming(event: Event) -> Event:
+    """The event; without shares where the error is rounding alone, and so are they."""
+    if isinstance(event, AlertChanged) and event.reconstruction_error < ROUNDING:
+        return msgspec.structs.replace(event, sensors=())
+    return event
 
 
 def _brief(event: Event) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 from detector.grid import Grid
 from detector.manifest import ErrorKind, Manifest
 from detector.reading import Dropped, Reading
-from detector.scoring import Autoencoder
+from detector.scoring import REFINEMENTS, Autoencoder
 
 Row = tuple[float, ...]
 
@@ -125,6 +125,13 @@ def shares(rows: Sequence[Row], made: Manifest, model: Autoencoder) -> tuple[lis
     offset, scale = made.scaler.offset, made.scaler.scale
     scaled = [[(v - offset[i]) / scale[i] for v in column] for i, column in enumerate(columns)]
     rebuilt = model.reconstruct(np.array(scaled, dtype=np.float32).T[None])[0]
+    if any(math.isnan(v) for row in rows for v in row):
+        for _ in range(REFINEMENTS):  # what the model expects takes the place of what is missing
+            scaled = [
+                [float(rebuilt[t, i]) if math.isnan(rows[t][i]) else v for t, v in enumerate(column)]
+                for i, column in enumerate(scaled)
+            ]
+            rebuilt = model.reconstruct(np.array(scaled, dtype=np.float32).T[None])[0]
     there = sum(not math.isnan(v) for row in rows for v in row)
     parts = []
     for i, column in enumerate(scaled):

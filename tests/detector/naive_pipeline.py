@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from detector.alerts import AlertPolicy, Change, OpenAlert, Severity, alert_id
-from detector.blame import SensorShare
+from detector.blame import NOTHING, SensorShare
 from detector.events import (
     AlertChanged,
     Event,
@@ -111,7 +111,7 @@ class Following:
             sensors = [
                 SensorShare(
                     name,
-                    parts[i] / sum(parts) if sum(parts) else 1 / len(parts),
+                    parts[i] / sum(parts) if sum(parts) > NOTHING else 1 / len(parts),
                     None if math.isnan(rows[-1][i]) else rows[-1][i],
                     expected[i],
                 )

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,23 +9,34 @@ from numpy.typing import NDArray
 from detector.events import Scored
 from detector.grid import Grid
 from detector.history import ANOMALOUS, NORMAL, UNKNOWN, History, merged, segments, windows
-from detector.manifest import ImputerSpec, ScalerSpec, WindowSpec
+from detector.manifest import Manifest, WindowSpec
 from detector.replay import readings, replay
+from detector.scoring import Detector, Errors
 from tests.detector import naive
-from tests.detector.examples import SECOND, START, assert_same, detector, machine_of, manifest, pipeline
+from tests.detector.examples import (
+    SECOND,
+    START,
+    Projection,
+    assert_same,
+    detector,
+    machine_of,
+    manifest,
+    pipeline,
+)
 
 EMPTY = 777.0  # what stands for NaN in the windows that a model sees
 
 
-class Recorder:
-    """A model that keeps the windows it is given."""
+class Recorder(Detector):
+    """Keeps the windows that it is asked to score."""
 
-    def __init__(self) -> None:
-        self.seen: list[NDArray[np.float32]] = []
+    def __init__(self, made: Manifest) -> None:
+        super().__init__(made, Projection(made.window.length, len(made.sensors)))
+        self.seen: list[NDArray[np.float64]] = []
 
-    def reconstruct(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
+    def errors(self, windows: NDArray[np.float64]) -> Errors:
         self.seen += list(windows.copy())
-        return windows
+        return super().errors(windows)
 
 
 @st.composite
@@ -55,18 +65,13 @@ def test_the_windows_of_a_history_are_those_that_the_pipeline_scores(
     history: History, spec: WindowSpec, phase: int
 ) -> None:
     grid = Grid(SECOND, phase)
-    model = Recorder()
-    plain = msgspec.structs.replace(
-        manifest(window=spec, grid=grid),
-        imputer=ImputerSpec("mean", (EMPTY, EMPTY)),
-        scaler=ScalerSpec("standard", (0.0, 0.0), (1.0, 1.0)),
-    )
-    for _ in replay([history], pipeline(detector(plain, model))):
+    recorder = Recorder(manifest(window=spec, grid=grid))
+    for _ in replay([history], pipeline(recorder)):
         pass
     found = [window for segment in segments(history, grid, spec.max_gap) for window in windows(segment, spec)]
-    assert len(model.seen) == len(found)
-    for seen, window in zip(model.seen, found, strict=True):
-        np.testing.assert_array_equal(seen, np.nan_to_num(window, nan=EMPTY))
+    assert len(recorder.seen) == len(found)
+    for seen, window in zip(recorder.seen, found, strict=True):
+        np.testing.assert_array_equal(seen, window)
 
 
 @given(history=histories(), spec=specs)
