@@ -29,7 +29,7 @@ class Announcer:
 
     def __init__(self, settings: Settings, publisher: Publisher, tally: Tally, *, version: str) -> None:
         self.settings = settings
-        self.problem: str | None = None  # what keeps the daemon from its work
+        self.problems: dict[str, str] = {}  # what keeps the daemon from its work, by the part concerned
         self._publisher = publisher
         self._tally = tally
         self._version = version
@@ -80,7 +80,7 @@ class Announcer:
 
     def status(self, champions: Champions) -> None:
         """Tells of the daemon itself: `online`, or `degraded` with the problem."""
-        word = "online" if self.problem is None else "degraded"
+        word = "degraded" if self.problems else "online"
         self._publisher.offer(self._status(word, champions))
 
     def goodbye(self, champions: Champions) -> None:
@@ -88,9 +88,8 @@ class Announcer:
         self._publisher.end(self._status("offline", champions))
 
     def _status(self, word: str, champions: Champions) -> Outgoing:
-        payload = payloads.status(
-            word, version=self._version, at=now(), champions=champions, problem=self.problem
-        )
+        problem = "; ".join(self.problems.values()) or None
+        payload = payloads.status(word, version=self._version, at=now(), champions=champions, problem=problem)
         return Outgoing(self.settings.status.topic, payload, retain=True)
 
     def _score(self, event: Scored, pipeline: Pipeline) -> None:

@@ -16,7 +16,7 @@ from config import ConfigError, load, read_password
 from config.policies import alert_policy, milliseconds, stream_policy
 from daemon import logs, payloads
 from daemon.announcing import Announcer
-from daemon.connection import Connection
+from daemon.connection import Connection, topic_filter
 from daemon.decoding import Decoder
 from daemon.intake import Intake
 from daemon.locking import StateLock
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from config import Settings
 
 STORE = "store.sqlite"
-TICK = 1.0  # seconds that a step waits for the first message
 
 
 def run(path: Path, settings: Settings) -> None:
@@ -96,8 +95,10 @@ class Daemon:
             self._intake,
             password=read_password(settings, os.environ),
             will=payloads.status("offline", version=self._version, at=now(), champions=pipeline.champions),
+            former=self._store.subscribed(topic_filter(settings)),
         )
-        publisher, tally = Publisher(connection), Tally(time.monotonic)
+        tally = Tally(time.monotonic)
+        publisher = Publisher(connection, tally, time.monotonic)
         self._service = Service(
             settings,
             intake=self._intake,
@@ -128,7 +129,7 @@ class Daemon:
         notify("READY=1")
 
     def run(self) -> None:
-        """Steps until `stop`, then says good-bye to the broker."""
+        """Steps until `stop`, then says good-bye to the broker; `close` follows."""
         try:
             while not self._service.stopping:
                 self._step()
@@ -143,11 +144,11 @@ class Daemon:
             notify("RELOADING=1")
             self._reload()
             notify("READY=1")
-        self._service.step(wait=TICK)
+        self._service.step()
         self._retraining.tick(now())
         champions = self._serving.changed()
         if champions is not None:
-            self._service.serve(champions, self._serving.recent)
+            self._service.swap_champions(champions, self._serving.recent)
 
     def stop(self) -> None:
         """Ends `run` after the present step; safe in a signal handler."""
@@ -179,7 +180,7 @@ class Daemon:
         if fixed:
             log.error("reload_refused", problems=[f"{name}: needs a restart to change" for name in fixed])
             return
-        pipeline = _pipeline(settings, self._serving.load())
+        pipeline = _pipeline(settings, self._service.pipeline.champions)
         try:
             self._serving.lateness = milliseconds(settings.readings.lateness)
             self._serving.carry_over(self._service.pipeline, pipeline)
@@ -187,7 +188,7 @@ class Daemon:
             log.error("reload_refused", problems=[str(error)])  # noqa: TRY400 - the disk's mistake
             return
         logs.configure(settings.log.level, settings.log.format)
-        self._service.swap(settings, _decoder(settings), pipeline)
+        self._service.reconfigure(settings, _decoder(settings), pipeline)
         self._store.max_dead_letters = settings.store.max_dead_letters
         self._retraining.settings = settings
         self._settings = settings

@@ -13,7 +13,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from config import ConfigError, Problem
-from daemon.intake import Connected, Disconnected, Message, Published, Unsubscribed
+from daemon.intake import Connected, Disconnected, Message, Published, Subscribed, Unsubscribed
 from daemon.store import now
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 STOP_WITHIN = 1.0  # seconds for the network thread to send its good-bye
 RECEIVE_MAXIMUM = 1000  # unacknowledged messages that we let the broker send; bounds the intake
+LARGEST_PACKET = 268_435_460  # bytes: what MQTT itself can say
 IN_FLIGHT = 20  # publications on their way at once where the broker does not say (MQTT 3.1.1)
 
 
@@ -37,7 +38,13 @@ class Connection:
     """
 
     def __init__(
-        self, settings: Settings, intake: Intake, *, password: SecretStr | None, will: bytes
+        self,
+        settings: Settings,
+        intake: Intake,
+        *,
+        password: SecretStr | None,
+        will: bytes,
+        former: tuple[str, ...],
     ) -> None:
         """Prepares; `start` connects.
 
@@ -46,6 +53,7 @@ class Connection:
             intake: Takes messages and notices.
             password: The broker's password.
             will: Payload of the retained status that the broker publishes when this process vanishes.
+            former: Topics that the session may still be subscribed to, and should not be.
 
         Raises:
             ConfigError: A certificate or key cannot be used.
@@ -57,7 +65,8 @@ class Connection:
         self._refused = False
         self._connected: Connected | None = None  # until the broker has answered the subscription
         self.generation = 0  # counts connections; odd numbers: up, even: down
-        self._filter = settings.readings.topic.replace("{machine}", "+")
+        self._filter = topic_filter(settings)
+        self._former = former
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2,
             client_id=mqtt.client_id,
@@ -81,6 +90,7 @@ class Connection:
         client.on_message = self._on_message
         client.on_publish = self._on_publish
         client.on_subscribe = self._on_subscribe
+        client.on_unsubscribe = self._on_unsubscribe
 
     def start(self) -> None:
         """Connects in the background, and again whenever the connection is lost."""
@@ -113,6 +123,10 @@ class Connection:
         stopping.start()
         stopping.join(STOP_WITHIN)
 
+    def subscribe(self) -> None:
+        """Asks for the readings; `Subscribed` is the answer."""
+        self._client.subscribe(self._filter, qos=self._settings.readings.qos)
+
     def acknowledge(self, message: Message) -> None:
         """Acknowledges a message, unless its connection is gone: the broker sends it again then."""
         if message.qos and message.generation == self.generation:
@@ -138,9 +152,16 @@ class Connection:
         # What the last connection left unanswered is published again from the outbox, in order.
         client.drop_out_messages()
         self.generation += 1 + self.generation % 2
-        client.subscribe(self._filter, qos=self._settings.readings.qos)
+        if self._former:
+            client.unsubscribe(list(self._former))
+        self.subscribe()
         most = getattr(properties, "ReceiveMaximum", 65_535) if self._five else IN_FLIGHT
-        self._connected = Connected(self.generation, flags.session_present, min(most, RECEIVE_MAXIMUM))
+        self._connected = Connected(
+            self.generation,
+            flags.session_present,
+            receive_maximum=min(most, RECEIVE_MAXIMUM),
+            maximum_packet_size=getattr(properties, "MaximumPacketSize", LARGEST_PACKET),
+        )
 
     def _on_connect_fail(self, _client: paho.Client, _: object) -> None:
         reason = sys.exc_info()[1]  # paho calls this while it handles the error, and does not name it
@@ -178,13 +199,24 @@ class Connection:
     def _on_subscribe(
         self, _client: paho.Client, _: object, _mid: int, reasons: list[ReasonCode], _properties: object
     ) -> None:
-        for reason in reasons:
-            if reason.is_failure:
-                self._intake.put(Unsubscribed(self._filter, str(reason)))
+        refusals = [str(reason) for reason in reasons if reason.is_failure]
+        self._intake.put(Subscribed(self._filter, refusals[0] if refusals else None))
         # Only now nothing that is published from here on can be missed.
         if self._connected is not None:
             self._intake.put(self._connected)
             self._connected = None
+
+    def _on_unsubscribe(
+        self, _client: paho.Client, _: object, _mid: int, reasons: list[ReasonCode], _properties: object
+    ) -> None:
+        if not any(reason.is_failure for reason in reasons):
+            self._intake.put(Unsubscribed(self._former))
+            self._former = ()
+
+
+def topic_filter(settings: Settings) -> str:
+    """What the daemon subscribes to: the readings of all machines."""
+    return settings.readings.topic.replace("{machine}", "+")
 
 
 def _tls(tls: Tls) -> ssl.SSLContext:

@@ -48,8 +48,9 @@ class _Refused(Exception):
         self.detail = detail
 
 
+# The same in history files.
 SECONDS_BELOW = 1e11  # a number below is seconds (until the year 5138), one above milliseconds (from 1973)
-LATEST = 4_102_444_800_000 * 2  # the year 2229; beyond, a clock is broken or the unit is not milliseconds
+LATEST = 1e14  # milliseconds: the year 5138; more is micro- or nanoseconds
 MAX_NAME = 256  # characters of a machine or sensor; names become part of topics, rows and log lines
 GOOD_NAME = f"1 to {MAX_NAME} printable characters"
 MAX_SENSORS = 4_096  # of one reading; more are not a machine but a mistake

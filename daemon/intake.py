@@ -35,11 +35,13 @@ class Connected(msgspec.Struct, frozen=True, gc=False):
         generation: The connection's number.
         session_present: Whether the broker had kept the session; if not, readings may be missing.
         receive_maximum: Publications that may be on their way at once.
+        maximum_packet_size: Bytes of the largest packet that the broker takes.
     """
 
     generation: int
     session_present: bool
     receive_maximum: int
+    maximum_packet_size: int
 
 
 class Disconnected(msgspec.Struct, frozen=True, gc=False):
@@ -57,14 +59,20 @@ class Published(msgspec.Struct, frozen=True, gc=False):
     refusal: str | None
 
 
-class Unsubscribed(msgspec.Struct, frozen=True, gc=False):
-    """The broker refused the subscription to `topic`."""
+class Subscribed(msgspec.Struct, frozen=True, gc=False):
+    """The broker answered the subscription: `refusal` is its reason, None when it agreed."""
 
     topic: str
-    reason: str
+    refusal: str | None
 
 
-Notice = Connected | Disconnected | Published | Unsubscribed
+class Unsubscribed(msgspec.Struct, frozen=True, gc=False):
+    """The broker has ended subscriptions of a former configuration."""
+
+    topics: tuple[str, ...]
+
+
+Notice = Connected | Disconnected | Published | Subscribed | Unsubscribed
 
 
 class Intake:

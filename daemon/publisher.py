@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import deque
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from daemon.connection import Connection
     from daemon.intake import Connected, Published
+    from daemon.tally import Tally
+
+RETRY_REFUSED = 60.0  # seconds until what the broker refused is tried again: its permissions may have changed
 
 
 class Outgoing(msgspec.Struct, frozen=True, gc=False):
@@ -22,19 +29,34 @@ class Outgoing(msgspec.Struct, frozen=True, gc=False):
     number: int | None = None
 
 
+@dataclass(slots=True)
+class _Held:
+    """A topic that the broker refused: one message is tried again, the others wait for its answer."""
+
+    retry_at: float
+    waiting: list[Outgoing] = field(default_factory=list)
+    trial: Outgoing | None = None
+
+
 class Publisher:
     """Sends what it is offered while there is a connection.
 
-    What is stored counts as sent only when the broker has taken it. What is retained is worth
-    sending only in its newest form, and is offered anew after every reconnect.
+    What is stored counts as sent only when the broker has taken it. A topic that the broker refuses is
+    held back and tried again with one message, also across connections: some brokers hang up at every
+    refusal. What is retained is worth sending only in its newest form, and is offered anew after every
+    reconnect.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, tally: Tally, clock: Callable[[], float]) -> None:
+        """Waits for `restart`; `clock` is monotonic, in seconds."""
         self._connection = connection
+        self._tally = tally
+        self._clock = clock
         self._waiting: deque[Outgoing] = deque()
         self._in_flight: dict[int, Outgoing] = {}
+        self._held: dict[str, _Held] = {}  # by topic
         self._generation: int | None = None
-        self._most = 0
+        self._most = self._largest = 0
 
     def connected(self) -> bool:
         """Whether the connection that was last heard of still stands."""
@@ -43,8 +65,10 @@ class Publisher:
     def restart(self, notice: Connected, unsent: list[tuple[int, str, bytes]]) -> None:
         """Starts on a new connection with all that is stored and unsent."""
         self._generation = notice.generation
-        self._most = notice.receive_maximum
+        self._most, self._largest = notice.receive_maximum, notice.maximum_packet_size
         self._in_flight.clear()
+        for held in self._held.values():
+            held.waiting, held.trial = [], None
         self._waiting = deque(
             Outgoing(topic, payload, retain=False, number=number) for number, topic, payload in unsent
         )
@@ -61,18 +85,49 @@ class Publisher:
 
     def publish_once(self, topic: str, payload: bytes) -> None:
         """Publishes at QoS 0, past the queue; without a connection it is gone."""
-        if self.connected():
-            self._connection.publish(topic, payload, qos=0)
+        if not self.connected():
+            return
+        if _packet_size(topic, payload) > self._largest:
+            self._tally.count("publication_dropped", "too_large", topic=topic)
+            return
+        self._connection.publish(topic, payload, qos=0)
 
-    def pump(self) -> None:
-        """Sends as much as the broker lets us."""
+    def pump(self) -> list[tuple[int, str]]:
+        """Sends as much as the broker lets us.
+
+        Returns:
+            Outbox numbers of what is larger than the broker takes, which no retry can change, and why.
+        """
+        too_large: list[tuple[int, str]] = []
+        self._try_again()
         while self._waiting and len(self._in_flight) < self._most and self.connected():
             outgoing = self._waiting[0]
-            mid = self._connection.publish(outgoing.topic, outgoing.payload, retain=outgoing.retain)
-            if mid is None:
-                return  # the connection is going; `restart` follows
+            held = self._held.get(outgoing.topic)
+            size = _packet_size(outgoing.topic, outgoing.payload)
+            if size > self._largest:
+                structlog.get_logger().error(
+                    "publication_too_large", topic=outgoing.topic, size=size, limit=self._largest
+                )
+                if outgoing.number is not None:
+                    detail = f"the broker takes packets of at most {self._largest} bytes, got {size}"
+                    too_large.append((outgoing.number, detail))
+            elif held is not None and held.trial is not outgoing:
+                _hold(held, outgoing)
+            else:
+                mid = self._connection.publish(outgoing.topic, outgoing.payload, retain=outgoing.retain)
+                if mid is None:
+                    break  # the connection is going; `restart` follows
+                self._in_flight[mid] = outgoing
             self._waiting.popleft()
-            self._in_flight[mid] = outgoing
+        return too_large
+
+    def _try_again(self) -> None:
+        """Puts one message of every topic that was refused long enough ago in front."""
+        for held in self._held.values():
+            if held.waiting and self._clock() >= held.retry_at:
+                held.retry_at = self._clock() + RETRY_REFUSED
+                held.trial = held.waiting.pop(0)
+                self._waiting.appendleft(held.trial)
 
     def settle(self, notice: Published) -> int | None:
         """Takes the broker's answer; returns the outbox number that is now sent, if any."""
@@ -81,12 +136,35 @@ class Publisher:
         outgoing = self._in_flight.pop(notice.mid, None)
         if outgoing is None:
             return None
+        held = self._held.get(outgoing.topic)
         if notice.refusal is not None:
-            # Kept in the outbox: tried again on the next connection, when the broker may allow it.
-            structlog.get_logger().error("publication_refused", topic=outgoing.topic, reason=notice.refusal)
+            if held is None or held.trial is outgoing:
+                structlog.get_logger().error(
+                    "publication_refused", topic=outgoing.topic, reason=notice.refusal
+                )
+            if held is None:
+                held = self._held[outgoing.topic] = _Held(self._clock() + RETRY_REFUSED)
+            _hold(held, outgoing, older=True)
             return None
+        if held is not None and held.trial is outgoing:
+            del self._held[outgoing.topic]
+            self._waiting.extendleft(reversed(held.waiting))
         return outgoing.number
 
     def idle(self) -> bool:
         """Whether nothing waits and nothing is on its way."""
         return not self._waiting and not self._in_flight
+
+
+def _hold(held: _Held, outgoing: Outgoing, *, older: bool = False) -> None:
+    """Holds a message back in its place; of what is retained the newest alone, not an `older` one."""
+    if outgoing.number is not None:
+        insort(held.waiting, outgoing, key=lambda each: each.number or 0)
+    elif not (older and held.waiting):
+        held.waiting = [outgoing]
+
+
+def _packet_size(topic: str, payload: bytes) -> int:
+    """Bytes of a PUBLISH packet at QoS 1 without properties (MQTT 5, section 3.3)."""
+    rest = 2 + len(topic.encode()) + 2 + 1 + len(payload)
+    return 1 + -(-rest.bit_length() // 7) + rest

@@ -1,4 +1,4 @@
-"""Deletes stored readings that are too old or too many, a step at a time."""
+"""Deletes stored readings that are too old or too many, a step at a time, and the alerts of their time."""
 
 from __future__ import annotations
 
@@ -48,6 +48,11 @@ class Retention:
                 until = max(until, oldest + (newest - oldest) // SHARES + 1)
             if until > oldest:
                 gone += self._delete(machine, until, STEP - gone)
+            execute(
+                "DELETE FROM alerts WHERE machine = ?1 "
+                "AND closed_at < (SELECT min(at) FROM readings WHERE machine = ?1)",
+                (machine,),
+            )
         return gone
 
     def _delete(self, machine: int, until: int, most: int) -> int:

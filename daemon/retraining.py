@@ -25,6 +25,7 @@ COMMAND = (sys.executable, "-m", "cli", "retrain")
 REQUEST = "retrain.request"  # seen by anomalyd-retrain.path, removed by `anomalyd retrain`
 DECISION = ("machine", "bundle", "promoted", "reason", "text")  # of a turn's answer, what a log needs
 LOWEST_PRIORITY = 19
+STOP_WITHIN = 0.5  # seconds for a child to end by itself
 SETTLING = 600_000  # milliseconds after a start in which nothing is retrained: it may be one of many restarts
 
 
@@ -73,7 +74,7 @@ class Retraining:
             return
         self._child.terminate()
         try:
-            self._child.wait(1)
+            self._child.wait(STOP_WITHIN)
         except subprocess.TimeoutExpired:
             self._child.kill()
             self._child.wait()

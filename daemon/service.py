@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
 
 from daemon.decoding import Refusal, RefusalReason
-from daemon.intake import Connected, Disconnected, Published, Unsubscribed
+from daemon.intake import Connected, Disconnected, Published, Subscribed, Unsubscribed
 from daemon.notify import notify
 from daemon.publisher import Outgoing
-from daemon.store import Batch, now
+from daemon.store import Transaction, now
 from detector.alerts import Change
 from detector.events import AlertChanged, ReadingDropped, StateChanged
 from detector.reading import Reading
@@ -33,10 +34,12 @@ if TYPE_CHECKING:
     from detector.scoring import Detector
 
 MOST = 1000  # messages in one step: enough to fill batches, few enough to keep a step well below a second
-TICK = 1.0  # seconds between looks at the clock: silence, retraining, a new champion
+TICK = 1.0  # seconds between looks at the clock, and that a step waits for the first message
+ALIVE = "alive"  # file in the state directory whose age is that of the last sign of life
 PRUNE_EVERY = 10.0  # seconds
 RETRY = 0.5  # seconds until a full disk is tried again
-LEAVE_WITHIN = 1.5  # seconds; with the network thread's and a child's the sum stays below 5
+RESUBSCRIBE = 60.0  # seconds until a refused subscription is asked for again
+LEAVE_WITHIN = 1.0  # seconds; with retry 0.5, store 2 x 0.5, child 0.5, network 1 the end comes within 5
 
 
 class Service:
@@ -65,31 +68,32 @@ class Service:
         self._announcer = announcer
         self._tally = tally
         self.stopping = False
-        self._ticked = self._pruned = self._fed = 0.0
+        self._ticked = self._pruned = self._subscribed = 0.0
         self._sent: list[int] = []
+        self._undeliverable: list[tuple[int, str]] = []
 
-    def step(self, *, wait: float) -> None:
-        """Takes what has arrived, waiting up to `wait` seconds for the first of it, and deals with it."""
-        messages, notices = self._intake.take(MOST, wait)
+    def step(self) -> None:
+        """Takes what has arrived, waiting a tick for the first of it, and deals with it."""
+        messages, notices = self._intake.take(MOST, TICK)
         for notice in notices:
             self._hear(notice)
-        batch = Batch(sent=self._sent)
-        events = self._follow(messages, batch) if messages else []
+        transaction = Transaction(sent=self._sent, undeliverable=self._undeliverable)
+        events = self._follow(messages, transaction) if messages else []
         if time.monotonic() - self._ticked >= TICK:
             events += self._tick()
-        self._record(events, batch)
-        numbers = self._commit(batch)
+        self._record(events, transaction)
+        numbers = self._commit(transaction)
         if numbers is None:
             return
-        self._sent = []
+        self._sent, self._undeliverable = [], []
         for message in messages:
             self._connection.acknowledge(message)
         stored = [
             Outgoing(topic, payload, retain=False, number=number)
-            for number, (topic, payload) in zip(numbers, batch.outgoing, strict=True)
+            for number, (topic, payload) in zip(numbers, transaction.outgoing, strict=True)
         ]
         self._announcer.events(events, stored, self.pipeline)
-        self._publisher.pump()
+        self._undeliverable += self._publisher.pump()
 
     def _hear(self, notice: Notice) -> None:
         log = structlog.get_logger()
@@ -101,8 +105,15 @@ class Service:
             event = "broker_refused" if notice.refused else "broker_lost"
             mqtt = self._settings.mqtt
             self._tally.count(event, notice.reason, host=mqtt.host, port=mqtt.broker_port)
+        elif isinstance(notice, Subscribed):
+            self._subscribed = time.monotonic()
+            problem = None
+            if notice.refusal is not None:
+                log.error("subscription_refused", topic=notice.topic, reason=notice.refusal)
+                problem = f"the broker refuses the subscription to {notice.topic}: {notice.refusal}"
+            self._set_problem("subscription", problem)
         elif isinstance(notice, Unsubscribed):
-            log.error("subscription_refused", topic=notice.topic, reason=notice.reason)
+            self._forget(notice.topics)
         elif isinstance(notice, Connected):
             mqtt = self._settings.mqtt
             log.info(
@@ -113,12 +124,14 @@ class Service:
             )
             if not notice.session_present and self._store.machines():
                 log.warning("session_lost", hint="readings sent while this daemon was away may be missing")
-            self._publisher.restart(notice, self._store.unsent())
+            settled = {*self._sent, *(number for number, _ in self._undeliverable)}
+            unsent = [row for row in self._store.unsent() if row[0] not in settled]
+            self._publisher.restart(notice, unsent)
             self._announcer.status(self.pipeline.champions)
             self._announcer.states(self.pipeline)
 
-    def _follow(self, messages: list[Message], batch: Batch) -> list[Event]:
-        """Messages to events; fills the batch's readings and refusals."""
+    def _follow(self, messages: list[Message], transaction: Transaction) -> list[Event]:
+        """Messages to events; fills the transaction's readings and refusals."""
         readings = []
         for message in messages:
             decoded = self._decoder.decode(message)
@@ -126,7 +139,7 @@ class Service:
                 reason = RefusalReason.TOO_MANY_LAYOUTS
                 decoded = Refusal(message, reason, "too many combinations of sensors are stored already")
             if isinstance(decoded, Refusal):
-                batch.refusals.append(decoded)
+                transaction.refusals.append(decoded)
                 self._tally.count(
                     "message_refused", decoded.reason, topic=message.topic[:100], detail=decoded.detail
                 )
@@ -134,13 +147,13 @@ class Service:
                 readings.append(decoded)
         events = self.pipeline.on_readings(readings)
         dropped = {id(event.reading) for event in events if isinstance(event, ReadingDropped)}
-        batch.readings = (
+        transaction.readings = (
             [reading for reading in readings if id(reading) not in dropped] if dropped else readings
         )
-        for name in {reading.machine for reading in batch.readings}:
+        for name in {reading.machine for reading in transaction.readings}:
             machine = self.pipeline.machine(name)
             if machine is not None:
-                batch.snapshots[name] = machine.snapshot()
+                transaction.snapshots[name] = machine.snapshot()
         return events
 
     def _tick(self) -> list[Event]:
@@ -151,20 +164,39 @@ class Service:
             self._tally.count("message_dropped", "intake_full", overflowed)
         if self._connection.revive():
             self._tally.count("broker_lost", "the network thread died", host=self._settings.mqtt.host)
+        if "subscription" in self._announcer.problems and self._ticked - self._subscribed >= RESUBSCRIBE:
+            self._subscribed = self._ticked
+            self._connection.subscribe()
         self._tally.flush()
         if self._ticked - self._pruned >= PRUNE_EVERY:
             self._prune()
-        notify("WATCHDOG=1")
+        self._show_life()
         return self.pipeline.on_tick(now())
 
-    def serve(self, champions: Champions, recent: Callable[[str, Detector], Iterable[Reading]]) -> None:
+    def _show_life(self) -> None:
+        """Feeds systemd's watchdog, and the file that a container's health check looks at."""
+        notify("WATCHDOG=1")
+        with suppress(OSError):
+            (self._settings.state_dir / ALIVE).touch()
+
+    def _forget(self, topics: tuple[str, ...]) -> None:
+        try:
+            self._store.unsubscribed(topics)
+        except sqlite3.Error as error:  # the next start unsubscribes once more
+            self._tally.count("store_failed", str(error), doing="unsubscribe")
+        else:
+            structlog.get_logger().info("subscription_ended", topics=topics)
+
+    def swap_champions(
+        self, champions: Champions, recent: Callable[[str, Detector], Iterable[Reading]]
+    ) -> None:
         """Puts other bundles into service, between two steps; see `Pipeline.swap`."""
         changed = self.pipeline.swap(champions, recent)
         structlog.get_logger().info("champions_swapped", machines=len(changed))
         self._announcer.status(champions)
         self._announcer.states(self.pipeline, changed)
 
-    def swap(self, settings: Settings, decoder: Decoder, pipeline: Pipeline) -> None:
+    def reconfigure(self, settings: Settings, decoder: Decoder, pipeline: Pipeline) -> None:
         """Goes on with other settings, between two steps."""
         self._settings, self._decoder, self.pipeline = settings, decoder, pipeline
         self._announcer.settings = settings
@@ -184,65 +216,69 @@ class Service:
         if gone == 0:  # else there may be more: again at the next tick
             self._pruned = time.monotonic()
 
-    def _record(self, events: list[Event], batch: Batch) -> None:
-        """Fills the batch with what the events leave behind."""
+    def _record(self, events: list[Event], transaction: Transaction) -> None:
+        """Fills the transaction with what the events leave behind."""
         for event in events:
             if isinstance(event, AlertChanged):
-                batch.outgoing.append(self._announcer.alert(event))
+                transaction.outgoing.append(self._announcer.alert(event))
                 if event.change is Change.OPENED:
-                    batch.opened.append((event.machine, event.id, event.opened_at))
+                    transaction.opened.append((event.machine, event.id, event.opened_at))
                 elif event.change is Change.CLOSED:
-                    batch.closed.append((event.id, event.at))
-            elif isinstance(event, StateChanged) and event.machine not in batch.snapshots:
+                    transaction.closed.append((event.id, event.at))
+            elif isinstance(event, StateChanged) and event.machine not in transaction.snapshots:
                 machine = self.pipeline.machine(event.machine)
                 if machine is not None:
-                    batch.snapshots[event.machine] = machine.snapshot()
+                    transaction.snapshots[event.machine] = machine.snapshot()
 
-    def _commit(self, batch: Batch) -> list[int] | None:
-        """Stores the batch; while the disk refuses, nothing is acknowledged and the broker holds the rest.
+    def _commit(self, transaction: Transaction) -> list[int] | None:
+        """Stores it; while the disk refuses, nothing is acknowledged and the broker holds the rest.
 
         Returns:
             The outbox numbers of what is outgoing; None if the daemon was stopped before the disk took it.
         """
-        if batch.empty():
+        if transaction.empty():
             return []
         while True:
             try:
-                numbers = self._store.commit(batch)
+                numbers = self._store.commit(transaction)
             except sqlite3.Error as error:
                 self._tally.count("store_failed", str(error), doing="commit", path=str(self._store.path))
-                self._set_problem(f"the store cannot be written: {error}")
-                self._publisher.pump()
+                self._set_problem("store", f"the store cannot be written: {error}")
+                self._undeliverable += self._publisher.pump()
                 if self.stopping:
                     return None
                 time.sleep(RETRY)
                 for notice in self._intake.take(0, 0.0)[1]:  # a new connection must hear of the problem
                     self._hear(notice)
                 self._connection.revive()
-                notify("WATCHDOG=1")  # this is waiting, not hanging
+                self._show_life()  # this is waiting, not hanging
             else:
-                self._set_problem(None)
+                self._set_problem("store", None)
                 return numbers
 
-    def _set_problem(self, problem: str | None) -> None:
-        if problem != self._announcer.problem:
-            self._announcer.problem = problem
-            if problem is None:
-                structlog.get_logger().info("store_recovered")
-            self._announcer.status(self.pipeline.champions)
+    def _set_problem(self, part: str, problem: str | None) -> None:
+        """Notes what is wrong with a part, the store or the subscription; None: nothing any more."""
+        problems = self._announcer.problems
+        if problem == problems.get(part):
+            return
+        if problem is None:
+            del problems[part]
+            structlog.get_logger().info(f"{part}_recovered")
+        else:
+            problems[part] = problem
+        self._announcer.status(self.pipeline.champions)
 
     def leave(self) -> None:
         """Says good-bye; what the broker does not take in time stays in the outbox."""
         until = time.monotonic() + LEAVE_WITHIN
         self._announcer.goodbye(self.pipeline.champions)
         while self._publisher.connected() and not self._publisher.idle() and time.monotonic() < until:
-            self._publisher.pump()
+            self._undeliverable += self._publisher.pump()
             _, notices = self._intake.take(0, 0.1)
             for notice in notices:
                 if isinstance(notice, Published):
                     self._hear(notice)
         try:
-            self._store.commit(Batch(sent=self._sent))
+            self._store.commit(Transaction(sent=self._sent, undeliverable=self._undeliverable))
         except sqlite3.Error as error:
             self._tally.count("store_failed", str(error), doing="commit")
-        self._connection.stop()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from daemon.decoding import Refusal
 
-SCHEMA = 1
+SCHEMA = 2
 TABLES = """
 CREATE TABLE machines (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, snapshot BLOB) STRICT;
 CREATE TABLE layouts (id INTEGER PRIMARY KEY, sensors TEXT NOT NULL UNIQUE) STRICT;
@@ -34,13 +34,17 @@ CREATE TABLE readings (
 CREATE TABLE alerts (
     id TEXT PRIMARY KEY, machine INTEGER NOT NULL, opened_at INTEGER NOT NULL, closed_at INTEGER
 ) STRICT;
+CREATE INDEX alerts_by_machine ON alerts (machine, closed_at);
 CREATE TABLE outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, payload BLOB NOT NULL) STRICT;
 CREATE TABLE dead_letters (
     id INTEGER PRIMARY KEY AUTOINCREMENT, received_at INTEGER NOT NULL,
     topic TEXT NOT NULL, payload BLOB NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL
 ) STRICT;
+CREATE TABLE subscriptions (topic TEXT PRIMARY KEY) STRICT;
 """
+UNDELIVERABLE = "publication_too_large"  # the reason in the dead letters
 KEPT_PAYLOAD = 16_384  # bytes of a dead letter: enough to see what it was
+BUSY = 500  # milliseconds that a commit waits for another process; who waits sees no signal
 MAX_NAMES = 1_000_000  # sensors of all stored layouts: memory of about 100 MB
 
 
@@ -49,7 +53,7 @@ class StoreError(Exception):
 
 
 @dataclass(slots=True)
-class Batch:
+class Transaction:
     """What one step leaves behind, committed as a whole.
 
     Attributes:
@@ -60,6 +64,7 @@ class Batch:
         outgoing: Topic and payload of what must reach the broker.
         refusals: Messages for the dead letters.
         sent: Numbers of earlier outgoing messages that the broker has taken.
+        undeliverable: Numbers of those that are too large for it, and the detail for the dead letters.
     """
 
     readings: list[Reading] = field(default_factory=list)
@@ -69,10 +74,18 @@ class Batch:
     outgoing: list[tuple[str, bytes]] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
     sent: list[int] = field(default_factory=list)
+    undeliverable: list[tuple[int, str]] = field(default_factory=list)
 
     def empty(self) -> bool:
         """Whether there is nothing to commit."""
-        return not (self.readings or self.snapshots or self.outgoing or self.refusals or self.sent)
+        return not (
+            self.readings
+            or self.snapshots
+            or self.outgoing
+            or self.refusals
+            or self.sent
+            or self.undeliverable
+        )
 
 
 class Store:
@@ -103,14 +116,15 @@ class Store:
             if read_only:
                 self._database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10)
             else:
-                # Short, since who waits here sees no signal; a commit is tried again anyway.
-                self._database = sqlite3.connect(path, timeout=2)
+                self._database = sqlite3.connect(path, timeout=10)
             self._database.isolation_level = None
             if not read_only:
                 self._database.execute("PRAGMA journal_mode = WAL")
                 self._database.execute(f"PRAGMA synchronous = {durability}")
             self._retention = Retention(self._database)
             self._prepare(read_only=read_only)
+            if not read_only:
+                self._database.execute(f"PRAGMA busy_timeout = {BUSY}")
         except sqlite3.Error as error:
             raise StoreError(f"{path}: cannot be used as the store: {error}") from error
         self._machines: dict[str, int] = dict(self._database.execute("SELECT name, id FROM machines"))
@@ -133,44 +147,59 @@ class Store:
         """Closes the file."""
         self._database.close()
 
-    def commit(self, batch: Batch) -> list[int]:
-        """Stores a batch whole or not at all; returns the numbers of what is outgoing, in order.
+    def commit(self, transaction: Transaction) -> list[int]:
+        """Stores it whole or not at all; returns the numbers of what is outgoing, in order.
 
         Raises:
-            sqlite3.Error: The disk refuses; nothing was stored and the batch may be tried again.
+            sqlite3.Error: The disk refuses; nothing was stored and it may be tried again.
         """
         execute, many = self._database.execute, self._database.executemany
         machines, layouts = dict(self._machines), dict(self._layouts)
-        with self._transaction():
+        with self._atomic():
             for name in {
-                *(reading.machine for reading in batch.readings),
-                *batch.snapshots,
+                *(reading.machine for reading in transaction.readings),
+                *transaction.snapshots,
             } - machines.keys():
                 machines[name] = self._insert("INSERT INTO machines (name) VALUES (?)", name)
-            for sensors in {reading.sensors for reading in batch.readings} - layouts.keys():
+            for sensors in {reading.sensors for reading in transaction.readings} - layouts.keys():
                 text = msgspec.json.encode(sensors).decode()
                 layouts[sensors] = self._insert("INSERT INTO layouts (sensors) VALUES (?)", text)
             many(
                 "INSERT OR IGNORE INTO readings VALUES (?, ?, ?, ?)",
-                [(machines[r.machine], r.at, layouts[r.sensors], r.values.tobytes()) for r in batch.readings],
+                [
+                    (machines[r.machine], r.at, layouts[r.sensors], r.values.tobytes())
+                    for r in transaction.readings
+                ],
             )
             many(
                 "UPDATE machines SET snapshot = ? WHERE id = ?",
                 [
                     (msgspec.msgpack.encode(snapshot), machines[name])
-                    for name, snapshot in batch.snapshots.items()
+                    for name, snapshot in transaction.snapshots.items()
                 ],
             )
             many(
                 "INSERT OR IGNORE INTO alerts VALUES (?, ?, ?, NULL)",
-                [(alert, machines[name], at) for name, alert, at in batch.opened],
+                [(alert, machines[name], at) for name, alert, at in transaction.opened],
             )
-            many("UPDATE alerts SET closed_at = ? WHERE id = ?", [(at, name) for name, at in batch.closed])
+            many(
+                "UPDATE alerts SET closed_at = ? WHERE id = ?",
+                [(at, name) for name, at in transaction.closed],
+            )
             numbers = [
                 self._insert("INSERT INTO outbox (topic, payload) VALUES (?, ?)", topic, payload)
-                for topic, payload in batch.outgoing
+                for topic, payload in transaction.outgoing
             ]
-            many("DELETE FROM outbox WHERE id = ?", [(number,) for number in batch.sent])
+            many(
+                "INSERT INTO dead_letters "
+                "SELECT NULL, ?, topic, substr(payload, 1, ?), ?, ? FROM outbox WHERE id = ?",
+                [
+                    (now(), KEPT_PAYLOAD, UNDELIVERABLE, detail, number)
+                    for number, detail in transaction.undeliverable
+                ],
+            )
+            gone = [*transaction.sent, *(number for number, _ in transaction.undeliverable)]
+            many("DELETE FROM outbox WHERE id = ?", [(number,) for number in gone])
             many(
                 "INSERT INTO dead_letters VALUES (NULL, ?, ?, ?, ?, ?)",
                 [
@@ -181,10 +210,10 @@ class Store:
                         r.reason,
                         r.detail,
                     )
-                    for r in batch.refusals[-self.max_dead_letters :]
+                    for r in transaction.refusals[-self.max_dead_letters :]
                 ],
             )
-            if batch.refusals:
+            if transaction.refusals or transaction.undeliverable:
                 execute(
                     "DELETE FROM dead_letters WHERE id <= (SELECT max(id) FROM dead_letters) - ?",
                     (self.max_dead_letters,),
@@ -195,7 +224,7 @@ class Store:
         return numbers
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _atomic(self) -> Iterator[None]:
         self._database.execute("BEGIN IMMEDIATE")
         with self._database:  # commits, or rolls back
             yield
@@ -210,6 +239,31 @@ class Store:
     def unsent(self) -> list[tuple[int, str, bytes]]:
         """Number, topic and payload of what the broker has not taken yet, oldest first."""
         return self._database.execute("SELECT id, topic, payload FROM outbox ORDER BY id").fetchall()
+
+    def subscribed(self, topic: str) -> tuple[str, ...]:
+        """Notes what is subscribed to; returns what was before and has not been ended since.
+
+        Raises:
+            StoreError: The disk refuses.
+        """
+        known = {each for (each,) in self._database.execute("SELECT topic FROM subscriptions")}
+        if topic not in known:
+            try:
+                self._database.execute("INSERT INTO subscriptions VALUES (?)", (topic,))
+            except sqlite3.Error as error:
+                raise StoreError(f"{self.path}: cannot be written: {error}") from error
+        return tuple(sorted(known - {topic}))
+
+    def unsubscribed(self, topics: Sequence[str]) -> None:
+        """Notes that these subscriptions have ended.
+
+        Raises:
+            sqlite3.Error: The disk refuses.
+        """
+        with self._atomic():
+            self._database.executemany(
+                "DELETE FROM subscriptions WHERE topic = ?", [(topic,) for topic in topics]
+            )
 
     def snapshots(self) -> Iterator[tuple[str, Snapshot]]:
         """The stored state of every machine."""
@@ -277,7 +331,7 @@ class Store:
         Raises:
             sqlite3.Error: The disk refuses; nothing was deleted.
         """
-        with self._transaction():
+        with self._atomic():
             machines = tuple(self._machines.values())
             return self._retention.prune(machines, keep=keep, max_size=max_size, now=now)
 

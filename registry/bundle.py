@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 MODEL = "model.tflite"
+STALE = 86_400  # seconds; no bundle takes that long to be written
 
 
 class BundleError(Exception):
@@ -46,6 +49,9 @@ def new_id(created_at: datetime) -> str:
 def write(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
     """Writes a bundle whole or not at all: under another name, synced, then renamed.
 
+    A process that is killed meanwhile leaves its folder under the other name, which is no bundle;
+    a later call removes it once it is a day old.
+
     Args:
         folder: Where bundles lie; made if need be.
         manifest: Its `files` are replaced by the checksums of what is written.
@@ -58,8 +64,9 @@ def write(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Bundl
     manifest = msgspec.structs.replace(manifest, files=checksums)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / manifest.id
+    _sweep(folder)
     aside = folder / f".{manifest.id}.partial"
-    shutil.rmtree(aside, ignore_errors=True)  # left by a process that was killed
+    shutil.rmtree(aside, ignore_errors=True)
     try:
         aside.mkdir()
         for name, content in {**files, MANIFEST: manifests.encode(manifest)}.items():
@@ -71,6 +78,14 @@ def write(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Bundl
         raise
     sync_folder(folder)
     return Bundle(path, manifest)
+
+
+def _sweep(folder: Path) -> None:
+    """Removes what killed processes have left."""
+    for aside in folder.glob(".*.partial"):
+        with suppress(FileNotFoundError):  # another process sweeps as well
+            if time.time() - aside.stat().st_mtime > STALE:
+                shutil.rmtree(aside, ignore_errors=True)
 
 
 def read(path: Path) -> Bundle:

@@ -52,6 +52,11 @@ class Broker:
         """Ends it without warning."""
         self._end("kill")
 
+    def send(self, number: int) -> None:
+        """Sends it a signal: SIGHUP makes it read its permissions again, SIGSTOP makes it fall silent."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def _up(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, (self.folder / "mosquitto.log").read_text()

@@ -1,11 +1,19 @@
 """What compose.yaml and the Dockerfile name is there, and every container is locked down."""
 
+import json
+import os
 import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from daemon.retraining import REQUEST
+from daemon.service import ALIVE
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
@@ -46,8 +54,49 @@ def test_an_image_is_built_from_the_stage_that_bears_its_name(target: str) -> No
     assert re.search(rf"^FROM runtime AS {target}$", DOCKERFILE, re.MULTILINE)
 
 
-def test_the_trainer_has_no_network() -> None:
-    assert SERVICES["trainer"]["network_mode"] == "none"
+@pytest.mark.parametrize("service", ["trainer", "retrainer"])
+def test_the_trainer_has_no_network(service: str) -> None:
+    assert SERVICES[service]["network_mode"] == "none"
+
+
+def test_a_request_of_the_daemon_is_answered_once(tmp_path: Path) -> None:
+    service = SERVICES["retrainer"]
+    (script,) = service["command"]
+    assert service["entrypoint"] == ["sh", "-c"]
+    assert COMPOSE["x-anomalyd"]["environment"]["ANOMALYD_RETRAIN__BY"] == "request"
+    (tmp_path / "anomalyd").write_text('#!/bin/sh\necho "$*"\n')
+    (tmp_path / "sleep").write_text("#!/bin/sh\necho >> slept && test $(wc -l < slept) -lt 4\n")
+    for file in tmp_path.iterdir():
+        file.chmod(0o755)
+    (tmp_path / REQUEST).touch()
+    done = subprocess.run(
+        [*service["entrypoint"], script],
+        cwd=tmp_path,
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert (done.stdout, done.stderr) == ("retrain\n", "")
+
+
+@pytest.mark.parametrize(("age", "code"), [(0, 0), (25, 0), (60, 1), (None, 1)])
+def test_a_container_is_healthy_while_the_daemon_shows_life(
+    tmp_path: Path, age: int | None, code: int
+) -> None:
+    text = DOCKERFILE.replace("\\\n", "")
+    command = json.loads(text[text.index("HEALTHCHECK") :].split("CMD", 1)[1].splitlines()[0])
+    assert command[0] == "python"
+    assert f"'/var/lib/anomalyd/{ALIVE}'" in command[2]
+    file = tmp_path / ALIVE
+    if age is not None:
+        file.touch()
+        os.utime(file, (time.time() - age,) * 2)
+    command[2] = command[2].replace("/var/lib/anomalyd", str(tmp_path))
+    done = subprocess.run([sys.executable, *command[1:]], capture_output=True, check=False)
+
+    assert done.returncode == code
 
 
 def test_no_image_runs_as_root() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
 import time
@@ -12,7 +13,9 @@ from threading import Thread
 import pytest
 import yaml
 
+from daemon import service
 from tests.conftest import Setup
+from tests.daemon.inside import running
 from tests.real_broker import Broker
 from tests.real_client import Client
 from tests.real_daemon import Daemon
@@ -126,6 +129,36 @@ def _knocks(port: int) -> bool:
     """Whether somebody on this host has asked for a connection to the port and waits for the answer."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return any(row[2].endswith(f":{port:04X}") and row[3] == "02" for row in rows)
+
+
+def test_a_refused_subscription_is_a_problem_until_it_is_granted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "RESUBSCRIBE", 0.1)
+    words: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def broker() -> None:
+            """Refuses the first subscription and grants the second; notes what the status says."""
+            answers = [b"\x87", b"\x01"]
+            with server.accept()[0] as channel:
+                channel.recv(4096)
+                channel.sendall(ACCEPTED_5)
+                while data := channel.recv(65_536):
+                    if data[0] == 0x82:  # SUBSCRIBE
+                        channel.sendall(b"\x90\x04" + data[2:4] + b"\0" + answers.pop(0))
+                    words.extend(re.findall(r'"(?:status|problem)":"(.*?)"', data.decode(errors="replace")))
+
+        thread = Thread(target=broker)
+        thread.start()
+        with running(config(tmp_path, server.getsockname()[1])):
+            wait_until(lambda: "online" in words, "the subscription")
+        thread.join()
+    assert words[:3] == [
+        "degraded",
+        "the broker refuses the subscription to plant/+/readings: Not authorized",
+        "online",
+    ]
 
 
 def test_a_lost_session_is_said(

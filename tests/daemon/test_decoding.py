@@ -53,6 +53,9 @@ def refused(payload: bytes, decoder: Decoder = flat, topic: str = "plant/press/r
         ("1.7357256015e12", AT),
         ("0", 0),
         ("4291747200", 4_291_747_200_000),  # the year 2106
+        ("99999999999", 99_999_999_999_000),  # the year 5138, as far as history files go
+        ("99999999999999", 99_999_999_999_999),
+        ("100000000000", 100_000_000_000),  # from here on milliseconds: the year 1973
     ],
 )
 def test_a_time_is_iso_text_or_seconds_or_milliseconds(text: str, at: int) -> None:
@@ -127,6 +130,7 @@ def test_the_last_of_two_equal_keys_counts() -> None:
         (b'{"ts": NaN, "flow": 1}', "bad_time", f"ts {TIME}, got nan"),
         (b'{"ts": -1, "flow": 1}', "bad_time", f"ts {TIME}, got -1.0"),
         (b'{"ts": 1e300, "flow": 1}', "bad_time", f"ts {TIME}, got 1e+300"),
+        (b'{"ts": 100000000000000, "flow": 1}', "bad_time", f"ts {TIME}, got 100000000000000.0"),
         (b'{"ts": 1735725601500000, "flow": 1}', "bad_time", f"ts {TIME}, got 1735725601500000.0"),
         (b'{"ts": "0001-01-01T00+14:00", "flow": 1}', "bad_time", f"ts {TIME}, got '0001-01-01T00+14:00'"),
         (b'{"ts": %s, "flow": 1}' % (b"[" * 900 + b"]" * 900), "bad_time", f"ts {TIME}, got a list"),

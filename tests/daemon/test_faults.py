@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import resource
+import signal
+import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
-from daemon.store import Batch, Store
+from daemon import publisher
+from daemon.store import Store, Transaction
 from detector.history import History
 from tests import plant
 from tests.conftest import Setup
+from tests.daemon.inside import running
 from tests.real_broker import OPEN, SAVING, Broker
 from tests.real_client import Client
 from tests.real_daemon import Daemon
@@ -124,7 +129,7 @@ def test_what_waits_in_the_outbox_reaches_the_broker_once_and_in_order(
     setup.write(mqtt={"host": "localhost", "port": broker.port, "version": version})
     setup.state.mkdir()
     store = Store(setup.state / "store.sqlite")
-    store.commit(Batch(outgoing=[(ALERTS, json.dumps({"number": n}).encode()) for n in range(1500)]))
+    store.commit(Transaction(outgoing=[(ALERTS, json.dumps({"number": n}).encode()) for n in range(1500)]))
     store.close()
     broker.stop()
     daemon = run_daemon(setup.file)
@@ -133,6 +138,67 @@ def test_what_waits_in_the_outbox_reaches_the_broker_once_and_in_order(
     wait_until(lambda: unsent(setup) == 0, "the outbox to empty")
     wait_until(lambda: len(client.messages(ALERTS)) >= 1500, "the alerts")
     assert [message["number"] for message in client.messages(ALERTS)] == list(range(1500))
+
+
+@pytest.mark.parametrize("broker", [f"{OPEN}\nmax_packet_size 2000"], ids=["small packets"], indirect=True)
+def test_an_alert_that_is_larger_than_the_broker_takes_holds_up_no_other(
+    setup: Setup, client: Client, ready: Ready
+) -> None:
+    largest = 2000 - 1 - 2 - 2 - len(ALERTS) - 2 - 1  # MQTT's header, its length, topic, number, properties
+    setup.state.mkdir()
+    store = Store(setup.state / "store.sqlite")
+    texts = [json.dumps("x" * (largest + more - 2)).encode() for more in (0, 1, -1)]
+    store.commit(Transaction(outgoing=[(ALERTS, text) for text in texts]))
+    store.close()
+    daemon = ready()
+    wait_until(lambda: unsent(setup) == 0, "the outbox to empty")
+    wait_until(lambda: len(client.messages(ALERTS)) == 2, "the others")
+    assert [json.dumps(text).encode() for text in client.messages(ALERTS)] == [texts[0], texts[2]]
+    (error,) = daemon.said("publication_too_large")
+    assert (error["level"], error["topic"]) == ("error", ALERTS)
+    assert (error["size"], error["limit"]) == (2001, 2000)
+    with sqlite3.connect(setup.state / "store.sqlite") as database:
+        letters = database.execute("SELECT topic, payload, reason, detail FROM dead_letters").fetchall()
+    database.close()
+    detail = "the broker takes packets of at most 2000 bytes, got 2001"
+    assert letters == [(ALERTS, texts[1], "publication_too_large", detail)]
+    client.publish("plant/press/readings", b'{"flow": 1}')
+    wait_until(lambda: client.last("anomalyd/press/state"), "the state")
+
+
+def test_what_the_broker_refuses_is_tried_again_in_order(
+    tmp_path: Path,
+    new_broker: Callable[..., Broker],
+    new_client: Callable[..., Client],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(publisher, "RETRY_REFUSED", 0.5)
+    permissions = tmp_path / "permissions"
+    all_but = "topic readwrite #\nuser daemon\ntopic readwrite #\n"
+    permissions.write_text(f"{all_but}topic deny {ALERTS}\n")
+    permissions.chmod(0o600)
+    broker = new_broker(f"{OPEN}\nacl_file {permissions}")
+    client = new_client(broker.port, "anomalyd/#")
+    setup = Setup(tmp_path, broker.port)
+    setup.write(mqtt={"host": "localhost", "port": broker.port, "username": "daemon"})
+    setup.state.mkdir()
+    store = Store(setup.state / "store.sqlite")
+    store.commit(Transaction(outgoing=[(ALERTS, b"%d" % n) for n in range(50)]))
+    store.commit(Transaction(outgoing=[("anomalyd/pump/alert", b"0")]))
+    store.close()
+    with capture_logs() as logs, running(setup.file):
+
+        def said(event: str) -> int:
+            return sum(line["event"] == event for line in logs)
+
+        wait_until(lambda: client.messages("anomalyd/pump/alert"), "what is allowed")
+        wait_until(lambda: said("publication_refused") > 1, "another try")
+        assert client.messages(ALERTS) == []
+        permissions.write_text(all_but)
+        broker.send(signal.SIGHUP)  # it reads them again
+        wait_until(lambda: unsent(setup) == 0, "the outbox to empty")
+    wait_until(lambda: len(client.messages(ALERTS)) >= 50, "the alerts")
+    assert client.messages(ALERTS) == list(range(50))
 
 
 def fill_disk(daemon: Daemon, setup: Setup) -> None:

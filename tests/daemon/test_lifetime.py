@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from daemon.service import ALIVE
 from tests import plant
 from tests.conftest import Setup
 from tests.real_broker import Broker
@@ -101,6 +104,45 @@ def test_a_daemon_that_is_asked_to_stop_says_good_bye_within_five_seconds(
         wait_until(lambda: client.last(STATUS)["status"] == "offline", "the good-bye")
         daemon = ready()
         wait_until(lambda: client.last(STATUS)["status"] == "online", "the status")
+
+
+def test_a_daemon_whose_broker_and_store_do_not_answer_stops_within_five_seconds(
+    setup: Setup, client: Client, ready: Ready, broker: Broker
+) -> None:
+    daemon = ready()
+    client.publish("plant/press/readings", b'{"flow": 1}')
+    daemon.wait("state_changed")
+    with closing(sqlite3.connect(setup.state / "store.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        client.publish("plant/press/readings", b'{"flow": 2}')
+        daemon.wait("store_failed")
+        broker.send(signal.SIGSTOP)
+        started = time.monotonic()
+        assert daemon.end() == 0
+        assert time.monotonic() - started < 5
+
+
+def test_a_daemon_shows_that_it_is_alive(setup: Setup, ready: Ready) -> None:
+    ready()
+    file = setup.state / ALIVE
+    seen = wait_until(lambda: file.exists() and file.stat().st_mtime_ns, "a sign of life")
+    wait_until(lambda: file.stat().st_mtime_ns > seen, "another")
+
+
+def test_readings_of_a_former_topic_are_no_longer_taken(setup: Setup, client: Client, ready: Ready) -> None:
+    ready().end()
+    setup.write(readings={"topic": "site/{machine}/readings"})
+    daemon = ready()
+    assert daemon.wait("subscription_ended")["topics"] == ["plant/+/readings"]
+    for topic in ("plant/press/readings", "site/press/readings"):
+        client.publish(topic, b'{"flow": 1}')
+    wait_until(lambda: client.last("anomalyd/press/state"), "the state")
+    assert daemon.said("message_refused") == []
+    daemon.end()
+    daemon = ready()
+    wait_until(lambda: client.last(STATUS)["status"] == "online", "the status")
+    daemon.end()
+    assert daemon.said("subscription_ended") == []
 
 
 def test_the_broker_says_good_bye_for_a_daemon_that_was_killed(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from daemon import retention
-from daemon.store import Batch, Store
+from daemon.store import Store, Transaction
 from detector.reading import Reading
 
 AT = 1_735_725_600_000
@@ -31,8 +31,8 @@ def _stored(store: Store, machine: str = "press") -> list[int]:
 
 
 def test_a_machine_keeps_its_readings_as_long_as_its_own_newest_allows(store: Store) -> None:
-    store.commit(Batch(readings=[_reading(AT + day * DAY) for day in range(10)]))
-    store.commit(Batch(readings=[_reading(AT, "pump"), _reading(AT + DAY, "pump")]))
+    store.commit(Transaction(readings=[_reading(AT + day * DAY) for day in range(10)]))
+    store.commit(Transaction(readings=[_reading(AT, "pump"), _reading(AT + DAY, "pump")]))
     assert store.prune(keep=3 * DAY, max_size=MANY, now=AT + 20 * DAY) == 6
     assert _stored(store) == [AT + day * DAY for day in (6, 7, 8, 9)]
     assert len(_stored(store, "pump")) == 2
@@ -40,12 +40,32 @@ def test_a_machine_keeps_its_readings_as_long_as_its_own_newest_allows(store: St
 
 
 def test_a_reading_from_the_future_does_not_make_the_others_old(store: Store) -> None:
-    store.commit(Batch(readings=[_reading(AT), _reading(AT + DAY), _reading(AT + 9_999 * DAY)]))
+    store.commit(Transaction(readings=[_reading(AT), _reading(AT + DAY), _reading(AT + 9_999 * DAY)]))
     assert store.prune(keep=3 * DAY, max_size=MANY, now=AT + DAY) == 0
 
 
+def test_a_closed_alert_goes_with_the_last_reading_of_its_time(store: Store) -> None:
+    store.commit(
+        Transaction(
+            readings=[_reading(AT + day * DAY, m) for m in ("press", "pump") for day in range(10)],
+            opened=[
+                ("press", "over", AT),
+                ("press", "long", AT + 1),
+                ("press", "open", AT + 2),
+                ("pump", "other", AT + 3),
+            ],
+            closed=[("over", AT + 5), ("long", AT + 7 * DAY), ("other", AT + 5)],
+        )
+    )
+    assert store.prune(keep=30 * DAY, max_size=MANY, now=AT + 9 * DAY) == 0
+    assert len(store.alerted("press")) == 3
+    assert store.prune(keep=3 * DAY, max_size=MANY, now=AT + 9 * DAY) > 0
+    assert store.alerted("press") == [(AT + 1, AT + 7 * DAY), (AT + 2, None)]
+    assert store.alerted("pump") == []
+
+
 def test_a_file_that_is_too_large_loses_the_oldest_readings_of_every_machine(store: Store) -> None:
-    store.commit(Batch(readings=[_reading(AT + n, m) for n in range(5_000) for m in ("press", "pump")]))
+    store.commit(Transaction(readings=[_reading(AT + n, m) for n in range(5_000) for m in ("press", "pump")]))
     while gone := store.prune(keep=MANY, max_size=200_000, now=AT + DAY):
         assert gone <= retention.STEP
     left = [len(_stored(store, machine)) for machine in ("press", "pump")]
@@ -55,7 +75,7 @@ def test_a_file_that_is_too_large_loses_the_oldest_readings_of_every_machine(sto
 
 def test_a_long_backlog_is_pruned_a_step_at_a_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "STEP", 40)
-    store.commit(Batch(readings=[_reading(AT + n, m) for n in range(100) for m in ("press", "pump")]))
+    store.commit(Transaction(readings=[_reading(AT + n, m) for n in range(100) for m in ("press", "pump")]))
     gone = [store.prune(keep=9, max_size=MANY, now=AT + DAY) for _ in range(7)]
     assert sum(gone) == 180
     assert max(gone) == 40

@@ -13,7 +13,7 @@ import pytest
 from daemon import store as stores
 from daemon.decoding import Refusal, RefusalReason
 from daemon.intake import Message
-from daemon.store import Batch, Store, StoreError
+from daemon.store import Store, StoreError, Transaction
 from detector.alerts import AlertTracker, OpenAlert, Severity
 from detector.events import MachineState
 from detector.grid import Grid
@@ -73,11 +73,11 @@ SNAPSHOT = Snapshot(
     grid=Grid(1000, 5),
     emitted=17,
     smoothed=(0.1, 0.2),
-    alerts=AlertTracker(0b101, 2, OpenAlert("9f0c", AT, 2.5, Severity.WARNING, AT)),
+    alerts=AlertTracker((1.5, 0.25), 2, OpenAlert("9f0c", AT, 2.5, Severity.WARNING, AT)),
     state=MachineState.ALERT,
     since=AT,
 )
-BATCH = Batch(
+WHOLE = Transaction(
     readings=[reading(AT, flow=1.5, load=math.inf), reading(AT, "pump", level=-0.0)],
     snapshots={"press": SNAPSHOT},
     opened=[("press", "9f0c", AT)],
@@ -87,7 +87,7 @@ BATCH = Batch(
 
 
 def test_a_batch_is_there_after_a_restart(store: Store) -> None:
-    assert store.commit(BATCH) == [1, 2]
+    assert store.commit(WHOLE) == [1, 2]
     for read_only in (True, False):
         with reopened(store, read_only=read_only) as after:
             assert stored(after) == [(AT, {"flow": 1.5, "load": math.inf})]
@@ -100,25 +100,49 @@ def test_a_batch_is_there_after_a_restart(store: Store) -> None:
 
 
 def test_a_reading_that_comes_again_is_stored_once_and_as_it_came_first(store: Store) -> None:
-    store.commit(Batch(readings=[reading(AT, flow=1), reading(AT, flow=2)]))
-    store.commit(Batch(readings=[reading(AT, flow=3), reading(AT + 1, flow=4)]))
+    store.commit(Transaction(readings=[reading(AT, flow=1), reading(AT, flow=2)]))
+    store.commit(Transaction(readings=[reading(AT, flow=3), reading(AT + 1, flow=4)]))
     assert stored(store) == [(AT, {"flow": 1.0}), (AT + 1, {"flow": 4.0})]
 
 
 def test_what_was_sent_is_gone_and_its_number_is_not_used_again(store: Store) -> None:
-    numbers = store.commit(Batch(outgoing=[("a", b"1"), ("a", b"2"), ("b", b"3")]))
-    store.commit(Batch(sent=[numbers[0], numbers[2]]))
+    numbers = store.commit(Transaction(outgoing=[("a", b"1"), ("a", b"2"), ("b", b"3")]))
+    store.commit(Transaction(sent=[numbers[0], numbers[2]]))
     assert store.unsent() == [(numbers[1], "a", b"2")]
-    store.commit(Batch(sent=[numbers[1]]))
+    store.commit(Transaction(sent=[numbers[1]]))
     with reopened(store) as after:
-        assert after.commit(Batch(outgoing=[("a", b"4")])) == [4]
+        assert after.commit(Transaction(outgoing=[("a", b"4")])) == [4]
+
+
+def test_what_can_never_be_sent_moves_from_the_outbox_to_the_dead_letters(file: Path) -> None:
+    store = Store(file, max_dead_letters=2)
+    numbers = store.commit(Transaction(outgoing=[("a", b"1"), ("b", b"2" * 100_000), ("c", b"3")]))
+    store.commit(Transaction(refusals=[refusal(1), refusal(2)]))
+    store.commit(Transaction(undeliverable=[(numbers[1], "why")]))
+    assert store.unsent() == [(numbers[0], "a", b"1"), (numbers[2], "c", b"3")]
+    letters = [letter[1:] for letter in dead_letters(store)]
+    assert [reason for *_, reason, _ in letters] == ["not_json", "publication_too_large"]
+    assert letters[-1] == ("b", b"2" * stores.KEPT_PAYLOAD, "publication_too_large", "why")
+    store.close()
+
+
+def test_subscriptions_are_known_until_they_have_ended(store: Store) -> None:
+    assert store.subscribed("one") == ()
+    assert store.subscribed("one") == ()
+    assert store.subscribed("two") == ("one",)
+    with reopened(store) as after:
+        assert after.subscribed("three") == ("one", "two")
+        after.unsubscribed(["one", "two"])
+        assert after.subscribed("three") == ()
 
 
 def test_an_alert_is_stored_from_its_opening_to_its_closing(store: Store) -> None:
-    store.commit(Batch(readings=[reading(AT)], opened=[("press", "one", AT)]))
-    store.commit(Batch(readings=[reading(AT)], opened=[("press", "one", AT)]))
-    store.commit(Batch(closed=[("one", AT + 5)], readings=[reading(AT)], opened=[("press", "two", AT + 9)]))
-    store.commit(Batch(readings=[reading(AT)], opened=[("press", "one", AT)]))
+    store.commit(Transaction(readings=[reading(AT)], opened=[("press", "one", AT)]))
+    store.commit(Transaction(readings=[reading(AT)], opened=[("press", "one", AT)]))
+    store.commit(
+        Transaction(closed=[("one", AT + 5)], readings=[reading(AT)], opened=[("press", "two", AT + 9)])
+    )
+    store.commit(Transaction(readings=[reading(AT)], opened=[("press", "one", AT)]))
     assert store.alerted("press") == [(AT, AT + 5), (AT + 9, None)]
     assert store.alerted("pump") == []
 
@@ -136,15 +160,15 @@ def full_disk(file: Path) -> Iterator[None]:
 
 
 def test_a_full_disk_stores_nothing_and_the_same_batch_fits_once_there_is_room(store: Store) -> None:
-    store.commit(Batch(readings=[reading(AT - n) for n in range(1, 3000)], outgoing=[("a", b"0")]))
+    store.commit(Transaction(readings=[reading(AT - n) for n in range(1, 3000)], outgoing=[("a", b"0")]))
     before = stored(store)
     with full_disk(store.path):
         for _ in range(3):
             with pytest.raises(sqlite3.OperationalError, match="disk"):
-                store.commit(BATCH)
+                store.commit(WHOLE)
         assert stored(store) == before
         assert store.unsent() == [(1, "a", b"0")]
-    assert store.commit(BATCH) == [2, 3]
+    assert store.commit(WHOLE) == [2, 3]
     assert stored(store) == [*before, (AT, {"flow": 1.5, "load": math.inf})]
     with reopened(store) as after:
         assert stored(after) == stored(store)
@@ -153,14 +177,14 @@ def test_a_full_disk_stores_nothing_and_the_same_batch_fits_once_there_is_room(s
 
 def test_a_batch_with_something_impossible_in_it_is_refused_as_a_whole(store: Store) -> None:
     with pytest.raises(UnicodeEncodeError):
-        store.commit(Batch(readings=[reading(AT)], outgoing=[("\ud800", b"")]))
+        store.commit(Transaction(readings=[reading(AT)], outgoing=[("\ud800", b"")]))
     assert (stored(store), store.machines()) == ([], ())
-    store.commit(Batch(readings=[reading(AT)]))
+    store.commit(Transaction(readings=[reading(AT)]))
     assert stored(store) == [(AT, {"flow": 1.0})]
 
 
 def test_readings_are_read_from_a_time_on(store: Store) -> None:
-    store.commit(Batch(readings=[reading(AT + n) for n in (3, 1, 2)]))
+    store.commit(Transaction(readings=[reading(AT + n) for n in (3, 1, 2)]))
     assert [at for at, _ in stored(store, since=AT + 2)] == [AT + 2, AT + 3]
     assert (store.newest("press"), store.newest("pump")) == (AT + 3, None)
     assert stored(store, "pump") == []
@@ -168,8 +192,8 @@ def test_readings_are_read_from_a_time_on(store: Store) -> None:
 
 def test_partial_readings_of_one_instant_are_one_row_of_the_history(store: Store) -> None:
     nan = math.nan
-    store.commit(Batch(readings=[reading(AT, flow=1, load=nan), reading(AT + 1, load=5, flow=6)]))
-    store.commit(Batch(readings=[reading(AT, load=2, temperature=3), reading(AT, flow=nan, speed=4)]))
+    store.commit(Transaction(readings=[reading(AT, flow=1, load=nan), reading(AT + 1, load=5, flow=6)]))
+    store.commit(Transaction(readings=[reading(AT, load=2, temperature=3), reading(AT, flow=nan, speed=4)]))
     history = store.history("press", 0)
     assert history.sensors == ("flow", "load", "speed", "temperature")
     assert history.at.tolist() == [AT, AT + 1]
@@ -179,13 +203,13 @@ def test_partial_readings_of_one_instant_are_one_row_of_the_history(store: Store
 
 def test_dead_letters_are_bounded_in_number_and_size(file: Path) -> None:
     store = Store(file, max_dead_letters=3)
-    store.commit(Batch(refusals=[refusal(n, b"x" * 100_000) for n in range(7)]))
+    store.commit(Transaction(refusals=[refusal(n, b"x" * 100_000) for n in range(7)]))
     assert [letter[4] for letter in dead_letters(store)] == ["detail 4", "detail 5", "detail 6"]
     assert len(dead_letters(store)[0][2]) == stores.KEPT_PAYLOAD
-    store.commit(Batch(refusals=[refusal(7)]))
+    store.commit(Transaction(refusals=[refusal(7)]))
     assert [letter[4] for letter in dead_letters(store)] == ["detail 5", "detail 6", "detail 7"]
     store.max_dead_letters = 0
-    store.commit(Batch(refusals=[refusal(8)]))
+    store.commit(Transaction(refusals=[refusal(8)]))
     assert dead_letters(store) == []
     store.close()
 
@@ -194,7 +218,7 @@ def test_new_combinations_of_sensors_are_taken_until_there_are_too_many(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stores, "MAX_NAMES", 3)
-    store.commit(Batch(readings=[reading(AT, flow=1), reading(AT, flow=1, load=1)]))
+    store.commit(Transaction(readings=[reading(AT, flow=1), reading(AT, flow=1, load=1)]))
     with reopened(store) as after:
         for each in (store, after):
             assert each.room_for(("flow", "load"))
@@ -207,7 +231,7 @@ def test_a_store_of_another_version_is_refused(store: Store, file: Path) -> None
     database.close()
     with pytest.raises(StoreError) as refused:
         Store(file)
-    assert str(refused.value) == f"{file}: must have schema 1, got 7: not made by this version"
+    assert str(refused.value) == f"{file}: must have schema 2, got 7: not made by this version"
 
 
 def test_a_file_that_is_no_database_is_refused(file: Path) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import shutil
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from detector.manifest import WindowSpec
+from detector.manifest import WindowSpec, checksum
 from registry.bundle import MANIFEST, MODEL, BundleError, load, new_id, read, write
 from tests.detector.examples import assert_same, detector, manifest, pipeline, tflite, whole
 
@@ -17,9 +19,18 @@ FILES = {MODEL: tflite(), "report.html": b"<p>fine</p>"}
 
 
 def edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Changes the manifest and its checksum, as only who means it would."""
     content = msgspec.json.decode((path / MANIFEST).read_bytes())
+    del content["sha256"]
     change(content)
+    content["sha256"] = checksum(content)
     (path / MANIFEST).write_bytes(msgspec.json.encode(content))
+
+
+def replace(path: Path, old: bytes, new: bytes) -> None:
+    content = (path / MANIFEST).read_bytes()
+    assert old in content
+    (path / MANIFEST).write_bytes(content.replace(old, new))
 
 
 def replace_by_a_file(path: Path) -> None:
@@ -62,6 +73,14 @@ def test_an_id_sorts_by_time_and_two_of_one_second_differ() -> None:
         (
             lambda path: edit(path, lambda m: m.update(schema=2)),
             "bundle one: manifest.json: schema: must be 1 for this version, got 2",
+        ),
+        (
+            lambda path: replace(path, b'"value": 0.731', b'"value": 7.31'),
+            "bundle one: manifest.json: was changed after it was written",
+        ),
+        (
+            lambda path: replace(path, b'"sha256": "', b'"sha256": "0'),
+            "bundle one: manifest.json: was changed after it was written",
         ),
         (
             lambda path: edit(path, lambda m: m.update(id="two")),
@@ -127,6 +146,23 @@ def test_a_bundle_is_never_overwritten(tmp_path: Path) -> None:
         write(tmp_path, manifest("one"), {MODEL: b"other"})
     assert (tmp_path / "one" / MODEL).read_bytes() == FILES[MODEL]
     assert [path.name for path in tmp_path.iterdir()] == ["one"]
+
+
+def test_a_manifest_may_be_laid_out_anew(tmp_path: Path) -> None:
+    written = write(tmp_path, manifest("one"), FILES)
+    file = written.path / MANIFEST
+    content = dict(reversed(msgspec.json.decode(file.read_bytes()).items()))
+    file.write_bytes(msgspec.json.encode(content))
+    assert read(written.path) == written
+
+
+def test_what_a_killed_training_has_left_goes_when_it_is_a_day_old(tmp_path: Path) -> None:
+    for name, hours in ((".old.partial", 25), (".young.partial", 23)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / MODEL).write_bytes(b"half")
+        os.utime(tmp_path / name, (time.time() - hours * 3600,) * 2)
+    write(tmp_path, manifest("one"), FILES)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".young.partial", "one"]
 
 
 def test_a_bundle_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:

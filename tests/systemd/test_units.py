@@ -91,6 +91,13 @@ def test_daemon_and_trainer_share_one_state_directory(key: str) -> None:
     assert settings("anomalyd.service")[key] == settings("anomalyd-retrain.service")[key]
 
 
+def test_the_daemon_starts_once_the_clock_is_set() -> None:
+    daemon = settings("anomalyd.service")
+
+    assert "time-sync.target" in daemon["Wants"][0].split()
+    assert "time-sync.target" in daemon["After"][0].split()
+
+
 def test_a_mistake_in_the_settings_is_not_tried_again() -> None:
     daemon = settings("anomalyd.service")
 

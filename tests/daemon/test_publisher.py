@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import pytest
+
+from daemon.intake import Published
+from daemon.publisher import RETRY_REFUSED, Outgoing, Publisher
+from daemon.tally import Tally
+from tests.daemon.wire import Wire, connected
+
+NO = "Not authorized"
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def wire() -> Wire:
+    return Wire()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def publisher(wire: Wire, clock: Clock) -> Publisher:
+    return Publisher(wire, Tally(clock), clock)
+
+
+def sent(publisher: Publisher, wire: Wire) -> list[tuple[str, bytes]]:
+    """What one `pump` publishes."""
+    before = len(wire.published)
+    assert publisher.pump() == []
+    return wire.published[before:]
+
+
+def test_a_refused_topic_is_tried_again_with_one_message_and_then_goes_on_in_order(
+    wire: Wire, clock: Clock, publisher: Publisher
+) -> None:
+    alerts = [("a", b"%d" % n) for n in range(1, 5)]
+    publisher.restart(connected(), [(n, *alerts[n - 1]) for n in (1, 2, 3)])
+    publisher.offer(Outgoing("b", b"", retain=False, number=9))
+    assert sent(publisher, wire) == [*alerts[:3], ("b", b"")]
+    assert [publisher.settle(Published(1, mid, NO)) for mid in (1, 2)] == [None, None]
+    publisher.offer(Outgoing(*alerts[3], retain=False, number=4))
+    assert sent(publisher, wire) == []
+    assert [publisher.settle(Published(1, mid, refusal)) for mid, refusal in ((3, NO), (4, None))] == [
+        None,
+        9,
+    ]
+    for _ in range(2):
+        clock.now += RETRY_REFUSED
+        assert sent(publisher, wire) == [alerts[0]]
+        publisher.settle(Published(1, len(wire.published), NO))
+        assert sent(publisher, wire) == []
+    clock.now += RETRY_REFUSED
+    assert sent(publisher, wire) == [alerts[0]]
+    assert publisher.settle(Published(1, len(wire.published), None)) == 1
+    assert sent(publisher, wire) == alerts[1:]
+
+
+def test_a_refused_topic_is_held_back_on_the_next_connection_too(
+    wire: Wire, clock: Clock, publisher: Publisher
+) -> None:
+    unsent = [(1, "a", b"1"), (2, "b", b"2")]
+    publisher.restart(connected(), unsent[:1])
+    sent(publisher, wire)
+    publisher.settle(Published(1, 1, NO))
+    wire.generation = 3
+    publisher.restart(connected(3), unsent)
+    assert sent(publisher, wire) == [("b", b"2")]
+    clock.now += RETRY_REFUSED
+    assert sent(publisher, wire) == [("a", b"1")]
+
+
+def test_of_a_refused_state_only_the_newest_is_tried_again(
+    wire: Wire, clock: Clock, publisher: Publisher
+) -> None:
+    publisher.restart(connected(), [])
+    for payload in (b"1", b"2"):
+        publisher.offer(Outgoing("state", payload, retain=True))
+    sent(publisher, wire)
+    publisher.settle(Published(1, 1, NO))
+    publisher.offer(Outgoing("state", b"3", retain=True))
+    assert sent(publisher, wire) == []
+    publisher.settle(Published(1, 2, NO))
+    clock.now += RETRY_REFUSED
+    assert sent(publisher, wire) == [("state", b"3")]
+
+
+def test_what_is_larger_than_the_broker_takes_is_never_published(wire: Wire, publisher: Publisher) -> None:
+    small, large = b"x" * 90, b"x" * 93  # of 100 bytes: 2 header, 3 topic, 2 number, 1 properties
+    publisher.restart(connected(maximum_packet_size=100), [(1, "a", large), (2, "a", small)])
+    publisher.offer(Outgoing("s", large, retain=True))
+    publisher.publish_once("s", large)
+    publisher.publish_once("s", small)
+    assert publisher.pump() == [(1, "the broker takes packets of at most 100 bytes, got 101")]
+    assert wire.published == [("s", small), ("a", small)]
+    assert not publisher.idle()
+    assert publisher.settle(Published(1, 2, None)) == 2
+    assert publisher.idle()

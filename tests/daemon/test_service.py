@@ -1,0 +1,71 @@
+"""What a step makes of the broker's answers, whatever their order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from config import load
+from config.policies import alert_policy, stream_policy
+from daemon.announcing import Announcer
+from daemon.decoding import Decoder
+from daemon.intake import Intake, Published
+from daemon.publisher import Publisher
+from daemon.service import Service
+from daemon.store import Store, Transaction
+from daemon.tally import Tally
+from detector.pipeline import Champions, Pipeline
+from tests.daemon.wire import Wire, connected
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(tmp_path / "store.sqlite")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def service(tmp_path: Path, store: Store) -> Callable[[Wire, Intake], Service]:
+    file = tmp_path / "anomalyd.yaml"
+    file.write_text(f"state_dir: {tmp_path}\n")
+    settings = load(file, {})
+
+    def make(wire: Wire, intake: Intake) -> Service:
+        tally = Tally(time.monotonic)
+        publisher = Publisher(wire, tally, time.monotonic)
+        return Service(
+            settings,
+            intake=intake,
+            decoder=Decoder(topic=settings.readings.topic, time="ts", values=None, max_payload=1000),
+            pipeline=Pipeline(Champions(), stream=stream_policy(settings), alerts=alert_policy(settings)),
+            store=store,
+            connection=wire,
+            publisher=publisher,
+            announcer=Announcer(settings, publisher, tally, version="1"),
+            tally=tally,
+        )
+
+    return make
+
+
+def test_an_alert_that_the_broker_has_taken_is_not_published_again_on_the_next_connection(
+    store: Store, service: Callable[[Wire, Intake], Service]
+) -> None:
+    wire, intake = Wire(), Intake()
+    daemon = service(wire, intake)
+    one, two = ("alerts", b"1"), ("alerts", b"2")
+    store.commit(Transaction(outgoing=[one, two]))
+    intake.put(connected(1))
+    daemon.step()
+    assert wire.published[:-1] == [one, two]
+    count = len(wire.published)
+    intake.put(Published(1, 1, None))
+    wire.generation = 3
+    intake.put(connected(3))
+    daemon.step()
+    assert wire.published[count:-1] == [two]
+    assert store.unsent() == [(2, *two)]
