@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from cli.exits import Exit
-from cli.options import need_trainer
+from cli.options import need_trainer, unused_config_option
 
 
 @click.command(short_help="Show everything at once, on a simulated pump.")
@@ -14,6 +14,7 @@ from cli.options import need_trainer
     "--seconds", type=click.IntRange(min=1), help="How long to stream, faster or slower.  [default: 50]"
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed, another pump.")
+@unused_config_option
 def demo(*, headless: bool, seconds: int | None, seed: int) -> int:
     """Show everything at once: a simulated pump, a broker, training, the daemon, faults, alerts.
 

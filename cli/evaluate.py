@@ -25,7 +25,8 @@ def evaluate(
     """Replay LABELLED data and say how good the detector is.
 
     The files have a column `label`: 0 normal, 1 anomalous, -1 left out. Rows count one by one,
-    without point adjustment; a row without a score counts as not alarmed.
+    without point adjustment; a row without a score counts as not alarmed. An alert counts where it
+    opened: in an event it has found it, on a normal row it is false.
     """
     _, settings = load_settings(config)
     histories = read(labelled, settings, machine)
@@ -58,6 +59,7 @@ def evaluate(
 
 
 LINES = (
+    ("files", "labelled histories that a bundle serves", ""),
     ("rows", "rows labelled normal or anomalous", ""),
     ("anomalous", "of them anomalous", ""),
     ("unscored", "of them without a score (warming up, too few values)", ""),
@@ -69,9 +71,9 @@ LINES = (
     ("auc_pr", "area under precision and recall, over all thresholds", ""),
     ("auc_pr_random", "the same of random scores", ""),
     ("events", "runs of anomalous rows", ""),
-    ("events_found", "of them with an open alert", ""),
+    ("events_found", "of them in which an alert opened", ""),
     ("delay_mean", "mean time from an event's start to its alert", " s"),
     ("delay_median", "median of the same", " s"),
-    ("false_alerts", "alerts open at normal rows only", ""),
+    ("false_alerts", "alerts that opened on a normal row", ""),
     ("false_alerts_per_day", "the same per day of normal rows", ""),
 )

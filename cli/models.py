@@ -76,6 +76,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 @models.command()
 @click.argument("bundle", required=False)
 @config_option
+@click.option("--json", is_flag=True, expose_value=False, help="Accepted: it is JSON in any case.")
 def show(bundle: str | None, config: Path | None) -> None:
     """A bundle's manifest as JSON; by default the champion shared by all machines."""
     registry = _registry(config)

@@ -25,6 +25,16 @@ def config_option(command: F) -> F:
     )(command)
 
 
+def unused_config_option(command: F) -> F:
+    """`--config FILE`, for commands that need none, so that a script may give it to every one."""
+    return click.option(
+        "--config",
+        type=click.Path(path_type=Path),
+        expose_value=False,
+        help="Accepted, as by every command; nothing is read from it here.",
+    )(command)
+
+
 def json_option(command: F) -> F:
     """`--json`, handed over as `as_json: bool`."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")(command)

@@ -103,6 +103,9 @@ def pipeline_of(settings: Settings, bundle: str | None, histories: Sequence[Hist
             names = ", ".join(history.machine for history in histories)
             text = f"{settings.state_dir}: holds no bundle for {names}; train one: anomalyd train HISTORY"
             raise CommandError(Exit.FAILED, text)
+    unserved = [history.machine for history in histories if champions.of(history.machine) is None]
+    if unserved:
+        note(f"left out, as no bundle serves them: {', '.join(unserved)}")
     return Pipeline(champions, stream=stream_policy(settings), alerts=alert_policy(settings))
 
 

@@ -28,7 +28,8 @@ def retrain(config: Path | None, *, as_json: bool) -> None:
     """One retraining turn from the stored readings, less those in alert.
 
     Each champion gets a challenger fitted on what its machines sent lately; it takes over only if it
-    passes the gate. The daemon calls this on its schedule (retrain.every).
+    passes the gate. The daemon calls this on its schedule (retrain.every). Too few stored readings
+    are no failure: the next turn may find more.
     """
     need_trainer("retrain")
     from daemon.retraining import REQUEST
@@ -37,10 +38,19 @@ def retrain(config: Path | None, *, as_json: bool) -> None:
     _, settings = load_settings(config)
     with suppress(OSError):  # a reader of the state directory may take a turn that nobody asked for
         (settings.state_dir / REQUEST).unlink(missing_ok=True)
+    turns: list[dict[str, Any]] = []
     try:
-        turns = [_turn(machine, histories, settings) for machine, histories in _lines(settings)]
+        for machine, histories in _lines(settings):
+            turns.append(_turn(machine, histories, settings))
+        if not turns and not as_json:
+            click.echo("no reading is stored yet; the daemon stores them: anomalyd run")
     except StoreError as error:
         raise CommandError(Exit.IO, str(error)) from error
+    finally:  # what was promoted before an error serves already
+        _print(turns, as_json=as_json)
+
+
+def _print(turns: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode(turns).decode())
         return
@@ -71,7 +81,7 @@ def _lines(settings: Settings) -> Iterator[tuple[str | None, list[History]]]:
 
     path = settings.state_dir / STORE
     if not path.exists():
-        raise CommandError(Exit.DATA, f"{path}: holds no reading yet; the daemon stores them: anomalyd run")
+        return
     registry = Registry(settings.state_dir)
     champions, _ = registry.load({})
     look_back = milliseconds(settings.retrain.look_back)

@@ -20,7 +20,7 @@ from detector.history import History
 from registry.champions import Registry
 
 if TYPE_CHECKING:
-    from trainer.fitting import Epoch
+    from trainer.training import Stage
     from trainer.turn import Turn
 
 
@@ -80,7 +80,7 @@ def turn_of(
     from trainer.turn import take_turn
 
     try:
-        with epochs(settings.trainer.model.epochs) as tell:
+        with stages() as tell:
             turn = take_turn(
                 histories,
                 settings=settings,
@@ -100,20 +100,11 @@ def turn_of(
 
 
 @contextmanager
-def epochs(most: int) -> Iterator[Callable[[Epoch], None]]:
-    """A progress bar over epochs; yields what `take_turn` tells them to."""
+def stages() -> Iterator[Callable[[Stage], None]]:
+    """A progress bar over the stages of a training; yields what `take_turn` tells them to."""
     with progress() as display:
-        task = add_task(display, "training", most)
-
-        def tell(epoch: Epoch) -> None:
-            display.update(
-                task,
-                completed=epoch.epoch,
-                detail=f"epoch {epoch.epoch} of at most {most}, loss {epoch.loss:.4g}, "
-                f"held-back loss {epoch.validation_loss:.4g}",
-            )
-
-        yield tell
+        task = add_task(display, "training", 1.0)
+        yield lambda stage: display.update(task, completed=stage.done, detail=stage.text)
 
 
 def summary(turn: Turn) -> dict[str, Any]:

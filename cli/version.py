@@ -6,10 +6,11 @@ from importlib.metadata import version as installed
 
 import click
 
-from cli.options import json_option
+from cli.options import json_option, unused_config_option
 
 
 @click.command()
+@unused_config_option
 @json_option
 def version(*, as_json: bool) -> None:
     """Print the version."""

@@ -30,7 +30,7 @@ class Replayed:
     """What a detector said about recorded rows.
 
     Attributes:
-        scored: Every scored window, all machines together in order of time.
+        scored: Every scored window, those of a machine in order of time.
         opened: Alerts that opened.
     """
 
@@ -46,6 +46,14 @@ class Replayed:
     def above(self) -> float:
         """Share of the windows with a score above 1; 0 without windows."""
         return sum(scored.anomaly for scored in self.scored) / max(1, len(self.scored))
+
+
+def together(replays: Sequence[Replayed]) -> Replayed:
+    """What was said about rows, and then about later rows."""
+    return Replayed(
+        scored=tuple(scored for replayed in replays for scored in replayed.scored),
+        opened=sum(replayed.opened for replayed in replays),
+    )
 
 
 def replay_rows(detector: Detector, histories: Sequence[History], alerts: AlertPolicy) -> Replayed:

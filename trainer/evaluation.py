@@ -3,6 +3,10 @@
 Rows labelled -1 are left out of everything, so a range is left out by labelling it so. A row
 without a score (the window was warming up or had too few values) counts as not alarmed, and
 ranks below every score.
+
+An alert counts once, where it opened: in an event it has found the event, on a normal row it is
+false, however long it stays open and whatever begins meanwhile. An alert that never closes
+therefore finds no later event.
 """
 
 from __future__ import annotations
@@ -37,7 +41,7 @@ class Rows:
         label: 0 normal, 1 anomalous, -1 left out.
         score: Score of the newest window at each row; NaN where there is none.
         alarmed: Whether that score is above 1.
-        alert: Whether an alert was open after that window.
+        opened: Whether the window that ended at the row opened an alert.
         interval: Time that one row stands for, in milliseconds.
     """
 
@@ -45,7 +49,7 @@ class Rows:
     label: NDArray[np.int8]
     score: NDArray[np.float64]
     alarmed: NDArray[np.bool_]
-    alert: NDArray[np.bool_]
+    opened: NDArray[np.bool_]
     interval: int
 
 
@@ -66,11 +70,11 @@ class Evaluation:
         auc_pr: Average precision, mean over the files with both labels.
         auc_pr_random: The same of random scores: the share of anomalous rows.
         events: Runs of anomalous rows.
-        events_found: Those in which an alert was open.
-        delay_mean: Seconds from an event's first row to the first with an open alert, mean over
-            the events found.
+        events_found: Those in which an alert opened.
+        delay_mean: Seconds from an event's first row to the one that opened its first alert, mean
+            over the events found.
         delay_median: Their median.
-        false_alerts: Alerts that were open at normal rows and at no anomalous one.
+        false_alerts: Alerts that opened on a normal row.
         false_alerts_per_day: The same per day of normal rows.
     """
 
@@ -106,26 +110,21 @@ def rows(history: History, events: Iterable[Event], *, grid: Grid, stride: int) 
         stride: Its stride.
     """
     assert history.label is not None
-    slots: list[int] = []
-    said: list[tuple[float, bool, bool]] = []
-    is_open = False
-    for event in events:
-        if isinstance(event, Scored) and event.machine == history.machine:
-            slots.append(grid.slot(event.at))
-            said.append((event.score, event.anomaly, is_open))
-        elif isinstance(event, AlertChanged) and event.machine == history.machine:
-            is_open = event.change is not Change.CLOSED
-            said[-1] = (*said[-1][:2], is_open)
-    table = np.array(said, dtype=np.float64).reshape(-1, 3)
-    own = grid.slots(history.at)
-    newest = np.searchsorted(np.array(slots, dtype=np.int64), own, side="right") - 1
+    mine = [event for event in events if isinstance(event, Scored | AlertChanged)]
+    mine = [event for event in mine if event.machine == history.machine]
+    windows = [event for event in mine if isinstance(event, Scored)]
+    alerts = [event for event in mine if isinstance(event, AlertChanged)]
+    openings = [alert.at for alert in alerts if alert.change is Change.OPENED]
+    grid = grid.of_machine(int(history.at[0])) if len(history) else grid
+    own, ends = grid.slots(history.at), grid.slots(np.array([w.at for w in windows], dtype=np.int64))
+    newest = np.searchsorted(ends, own, side="right") - 1
     known = newest >= 0
-    known[known] = own[known] - np.array(slots, dtype=np.int64)[newest[known]] < stride
-    score, alarmed, alert = np.full(len(own), np.nan), np.zeros(len(own)), np.zeros(len(own))
-    score[known], alarmed[known] = table[newest[known], 0], table[newest[known], 1]
-    # An alert stays open where nothing can be scored.
-    alert[newest >= 0] = table[newest[newest >= 0], 2]
-    return Rows(history.at, history.label, score, alarmed > 0, alert > 0, grid.interval)
+    known[known] = own[known] - ends[newest[known]] < stride
+    score, alarmed, opened = np.full(len(own), np.nan), np.zeros(len(own), bool), np.zeros(len(own), bool)
+    score[known] = np.array([window.score for window in windows])[newest[known]]
+    alarmed[known] = np.array([window.anomaly for window in windows])[newest[known]]
+    opened[np.searchsorted(own, grid.slots(np.array(openings, dtype=np.int64)))] = True
+    return Rows(history.at, history.label, score, alarmed, opened, grid.interval)
 
 
 def evaluate(files: Sequence[Rows]) -> Evaluation:
@@ -139,7 +138,7 @@ def evaluate(files: Sequence[Rows]) -> Evaluation:
     both = [(ap, random) for ap, random in ranked if ap is not None]
     delays = [delay for file in files for delay in _delays(file)]
     found = [delay for delay in delays if delay is not None]
-    false_alerts = sum(map(_false_alerts, files))
+    false_alerts = sum(int((file.opened & (file.label == NORMAL)).sum()) for file in files)
     days = sum(int((file.label == NORMAL).sum()) * file.interval for file in files) / DAY
     return Evaluation(
         files=len(files),
@@ -192,12 +191,7 @@ def _delays(file: Rows) -> list[float | None]:
     """Seconds until each event was found; None where it was not."""
     delays: list[float | None] = []
     for event in runs(file.label == ANOMALOUS):
-        alert = np.flatnonzero(file.alert[event])
+        opened = np.flatnonzero(file.opened[event])
         at = file.at[event]
-        delays.append(float(at[alert[0]] - at[0]) / 1000 if len(alert) else None)
+        delays.append(float(at[opened[0]] - at[0]) / 1000 if len(opened) else None)
     return delays
-
-
-def _false_alerts(file: Rows) -> int:
-    labels = [file.label[alert] for alert in runs(file.alert)]
-    return sum(bool((label == NORMAL).any() and not (label == ANOMALOUS).any()) for label in labels)

@@ -67,10 +67,11 @@ def compare(autoencoder: Autoencoder, files: dict[str, bytes], windows: NDArray[
 
 def run(content: bytes, given: NDArray[np.float32]) -> NDArray[np.float32]:
     """What an exported model answers to a batch."""
-    interpreter: Any = Interpreter(model_content=content, num_threads=1)
-    index = interpreter.get_input_details()[0]["index"]
-    interpreter.resize_tensor_input(index, given.shape)
-    interpreter.allocate_tensors()
+    with without_noise():
+        interpreter: Any = Interpreter(model_content=content, num_threads=1)
+        index = interpreter.get_input_details()[0]["index"]
+        interpreter.resize_tensor_input(index, given.shape)
+        interpreter.allocate_tensors()
     interpreter.set_tensor(index, given)
     interpreter.invoke()
     answer: NDArray[np.float32] = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])

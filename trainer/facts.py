@@ -81,8 +81,9 @@ def machine_facts(history: History, grid: Grid | None, max_gap: int) -> MachineF
     at = normal.at
     steps = np.diff(at)
     moving = steps[steps > 0]
+    grid = grid.of_machine(int(at[0])) if grid and len(at) else None
     slots = grid.slots(at) if grid else np.empty(0, dtype=np.int64)
-    off = np.abs(at - slots * grid.interval - grid.phase) if grid and len(at) else np.zeros(1)
+    off = np.abs(at - slots * grid.interval - grid.phase) if grid else np.zeros(1)
     return MachineFacts(
         machine=history.machine,
         rows=len(normal),

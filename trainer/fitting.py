@@ -91,11 +91,20 @@ def refit(
     *,
     epochs: int,
     seed: int,
+    progress: Callable[[int], None],
 ) -> None:
     """Fits a new model for as many epochs as were best in `fit`, on its windows and the validation ones.
 
     Validation takes the newest rows away from fitting. On short histories that costs more than
     anything else: 0.81 instead of 0.86 of area under the precision-recall curve at 280 rows.
+
+    Args:
+        model: Not fitted yet.
+        windows: Shape (N, T, F).
+        settings: The wishes for the model, of which `epochs` is not used.
+        epochs: How many.
+        seed: Of the windows' order.
+        progress: Is told the number of every epoch that ended, from 1.
 
     Raises:
         Unusable: See `fit`.
@@ -104,8 +113,9 @@ def refit(
     fitted_on = tf.constant(windows)
     run = _compiled(model, fitted_on, settings)
     shuffle = np.random.default_rng(seed)
-    for _ in range(epochs):
+    for number in range(1, epochs + 1):
         run(_batches(len(windows), settings.batch_size, shuffle))
+        progress(number)
     _check_fall(float(_loss_of(model)(fitted_on)), windows)
 
 

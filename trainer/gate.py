@@ -81,13 +81,21 @@ def figures(detector: Detector, histories: Sequence[History]) -> GateFigures:
     )
 
 
-def decide(challenger: GateFigures, champion: GateFigures | None, settings: Gate) -> Decision:
+def decide(
+    challenger: GateFigures, champion: GateFigures | None, settings: Gate, *, apart: bool = True
+) -> Decision:
     """Compares figures of the same rows.
 
     Alert rates are comparable as they are: each is measured against the detector's own threshold.
     Errors are not, as each detector scales in its own way. They are compared sensor by sensor in
     the sensor's own unit, which cancels in the ratio; the ratios' geometric mean over the sensors
     that both know counts no sensor more than another.
+
+    Args:
+        challenger: What it says about the rows.
+        champion: The same of the bundle that serves; None: there is none.
+        settings: The limits.
+        apart: Whether the challenger's threshold was learned from other rows.
     """
     if not challenger.windows:
         return Decision(
@@ -95,17 +103,17 @@ def decide(challenger: GateFigures, champion: GateFigures | None, settings: Gate
             reason=Reason.NO_WINDOWS,
             text="not promoted: no window could be scored in the held-back rows",
         )
+    windows = f"{challenger.alert_rate:.2%} of {challenger.windows} held-back normal windows"
+    if not apart:
+        windows += " (from which the threshold was learned, as the history is short)"
     if challenger.alert_rate > settings.max_alert_rate:
         return Decision(
             promote=False,
             reason=Reason.ALERT_RATE,
-            text=f"not promoted: {challenger.alert_rate:.2%} of {challenger.windows} held-back normal "
-            "windows are above the threshold, more than retrain.gate.max_alert_rate "
-            f"{settings.max_alert_rate:.2%}",
+            text=f"not promoted: {windows} are above the threshold, "
+            f"more than retrain.gate.max_alert_rate {settings.max_alert_rate:.2%}",
         )
-    share = (
-        f"{challenger.alert_rate:.2%} of {challenger.windows} held-back normal windows above the threshold"
-    )
+    share = f"{windows} above the threshold"
     if champion is None:
         return Decision(
             promote=True, reason=Reason.FIRST_MODEL, text=f"promoted: the first model, with {share}"
@@ -160,7 +168,7 @@ def _mean_errors(detector: Detector, histories: Sequence[History]) -> NDArray[np
             ending = windows(segment, manifest.window)
             for start in range(0, len(ending), CHUNK):
                 errors = squared.errors(ending[start : start + CHUNK])
-                enough = (errors.coverage > 0) & (errors.coverage >= manifest.window.min_coverage)
+                enough = np.array(list(map(manifest.window.scorable, errors.coverage)))
                 total += errors.share[enough].sum(axis=0)
                 count += int(enough.sum())
     # `share` is a part of the mean over all F sensors

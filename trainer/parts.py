@@ -1,8 +1,8 @@
-"""A history is split by time: rows to fit on, rows to stop early by, rows to calibrate the threshold on."""
+"""A history is split by time: rows to fit on, to stop early by, to calibrate on, and for the gate."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,21 +16,30 @@ if TYPE_CHECKING:
     from detector.manifest import WindowSpec
 
 VALIDATION_SHARE = 0.2  # of the rows that are not held back; the last ones, as drift comes last
+GATE_SHARE = 1 / 3  # of the rows that are held back; again the last ones
+LEAST_FOR_GATE = 100  # windows of either part: fewer cannot tell retrain.gate.max_alert_rate's 1 % from none
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Three stretches of each machine's rows, one after the other; no row is in two of them.
+    """Stretches of each machine's rows, one after the other.
 
     Attributes:
         fit: Rows on which it is tried out how long to fit.
         validation: Rows by which that is judged.
-        calibration: The last rows, held back for the threshold and the gate.
+        calibration: Rows held back for the threshold.
+        gate: Rows held back for the gate; those of `calibration` where there are too few for both.
     """
 
     fit: tuple[History, ...]
     validation: tuple[History, ...]
     calibration: tuple[History, ...]
+    gate: tuple[History, ...]
+
+    @property
+    def gate_apart(self) -> bool:
+        """Whether nothing was learned from the rows of `gate`."""
+        return self.gate is not self.calibration
 
     @property
     def not_held_back(self) -> tuple[History, ...]:
@@ -39,16 +48,30 @@ class Parts:
 
 
 def split(histories: Sequence[History], calibration_share: float) -> Parts:
-    """Splits each machine's rows by time; a part of a short history may be empty."""
+    """Splits each machine's rows by time; a part of a short history may be empty.
+
+    What is held back serves threshold and gate, until `with_gate_apart`.
+    """
     fit, validation, calibration = [], [], []
     for history in histories:
-        held_back = round(len(history) * calibration_share)
-        used = len(history) - held_back
+        used = len(history) - round(len(history) * calibration_share)
         fitted = used - round(used * VALIDATION_SHARE)
         fit.append(history.rows(slice(0, fitted)))
         validation.append(history.rows(slice(fitted, used)))
         calibration.append(history.rows(slice(used, None)))
-    return Parts(tuple(fit), tuple(validation), tuple(calibration))
+    held_back = tuple(calibration)
+    return Parts(tuple(fit), tuple(validation), held_back, held_back)
+
+
+def with_gate_apart(parts: Parts, grid: Grid, spec: WindowSpec) -> Parts:
+    """Keeps the last held-back rows for the gate alone, where enough windows are left on both sides."""
+    cuts = [len(history) - round(len(history) * GATE_SHARE) for history in parts.calibration]
+    pairs = list(zip(parts.calibration, cuts, strict=True))
+    calibration = tuple(history.rows(slice(0, cut)) for history, cut in pairs)
+    gate = tuple(history.rows(slice(cut, None)) for history, cut in pairs)
+    if min(count_windows(part, grid, spec)[1] for part in (calibration, gate)) < LEAST_FOR_GATE:
+        return parts
+    return replace(parts, calibration=calibration, gate=gate)
 
 
 def learn_grid(histories: Sequence[History], interval: int | None) -> Grid:
@@ -80,7 +103,7 @@ def count_windows(histories: Sequence[History], grid: Grid, spec: WindowSpec) ->
             there = np.cumsum(np.concatenate([[0], np.isfinite(segment.values).sum(axis=1)]))
             share = (there[spec.length :] - there[: -spec.length]) / (spec.length * len(history.sensors))
             ending += int(ends.sum())
-            scorable += int((ends & (share > 0) & (share >= spec.min_coverage)).sum())
+            scorable += int(sum(map(spec.scorable, share[ends])))
     return ending, scorable
 
 

@@ -84,7 +84,7 @@ class Preparation:
         missing: NDArray[np.bool_] = np.isnan(raw)
         cells = raw.shape[1] * raw.shape[2]
         coverage = (cells - missing.sum(axis=(1, 2))) / cells
-        enough = (coverage > 0) & (coverage >= self._spec.min_coverage)
+        enough = np.array(list(map(self._spec.scorable, coverage)), dtype=np.bool_)
         return self._scaler.scale(self._imputer.fill(raw[enough], missing[enough]))
 
 

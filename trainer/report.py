@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from detector.alerts import AlertPolicy, AlertTracker, Change
+from trainer.calibration import together
 from trainer.charts import Line, chart
 
 if TYPE_CHECKING:
@@ -48,12 +49,21 @@ ul { padding-left: 20px } code { font-size: 13px }
 """
 HELD_BACK = (
     "The last part of the history was not fitted on. Replayed as the daemon would see it, this is its "
-    "reconstruction error. A window above the threshold counts as an anomaly."
+    "reconstruction error. A window above the threshold counts as an anomaly. "
+)
+GATE_APART = (
+    "The threshold was learned from the first {} windows; the gate judged by the {} after them, {:.2%} of "
+    "which are above it."
+)
+GATE_NOT_APART = (
+    "The history is too short to set windows aside for the gate: it judged by those from which the threshold "
+    "was learned."
 )
 THRESHOLD = (
-    "The threshold is the mean of these errors plus k standard deviations. In {} of held-back normal time, "
-    "k would have given:"
+    "The threshold is the mean of the errors that it was learned from plus k standard deviations. In all {} "
+    "of held-back normal time, k would have given:"
 )
+LINES = (("threshold learned from", "one"), ("for the gate alone", "two"))
 DAY = timedelta(days=1) // timedelta(milliseconds=1)
 
 
@@ -61,11 +71,24 @@ def report(
     manifest: Manifest,
     verdict: Verdict,
     epochs: Sequence[Epoch],
-    held_back: Replayed,
+    replays: Sequence[Replayed],
     alerts: AlertPolicy,
 ) -> str:
-    """The page: what was learned from, how it went, and what the threshold means."""
-    history = manifest.history
+    """The page: what was learned from, how it went, and what the threshold means.
+
+    Args:
+        manifest: Complete but for its `files`.
+        verdict: What was found in the history.
+        epochs: How the loss fell.
+        replays: Of the rows that the threshold was learned from; then, where there are some, of those
+            for the gate alone.
+        alerts: When an alert opens.
+    """
+    history, held_back = manifest.history, together(replays)
+    judged = GATE_NOT_APART
+    if len(replays) > 1:
+        learned, gate = replays
+        judged = GATE_APART.format(len(learned.scored), len(gate.scored), gate.above)
     figures = {
         "Rows used": f"{history.rows:,}",
         "Sensors": f"{len(manifest.sensors)}",
@@ -90,10 +113,10 @@ def report(
         f"<dl>{tiles}</dl>",
         _warnings(verdict.warnings),
         "<h2>Held-back rows</h2>",
-        _small(HELD_BACK),
-        _error_chart(manifest, held_back),
+        _small(HELD_BACK + judged),
+        _error_chart(manifest, replays),
         "<h2>What the threshold means</h2>",
-        _small(THRESHOLD.format(_duration(_time(manifest)))),
+        _small(THRESHOLD.format(_duration(_time(manifest, held_back)))),
         _thresholds(manifest, held_back, alerts),
         "<h2>Fitting</h2>",
         _loss_chart(epochs),
@@ -119,12 +142,14 @@ def _warnings(texts: Iterable[str]) -> str:
     return f"<h2>Worth knowing about the history</h2><ul>{items}</ul>" if items else ""
 
 
-def _error_chart(manifest: Manifest, held_back: Replayed) -> str:
-    at = np.array([scored.at for scored in held_back.scored], dtype=np.float64)
-    order = np.argsort(at, kind="stable")
-    line = Line("held-back windows", "one", at[order], held_back.errors[order])
+def _error_chart(manifest: Manifest, replays: Sequence[Replayed]) -> str:
+    lines = []
+    for (name, style), replayed in zip(LINES, replays, strict=False):
+        at = np.array([scored.at for scored in replayed.scored], dtype=np.float64)
+        order = np.argsort(at, kind="stable")
+        lines.append(Line(name, style, at[order], replayed.errors[order]))
     return chart(
-        [line],
+        lines,
         x_label=_moment,
         y_title=f"Reconstruction error ({manifest.error.kind})",
         limit=("threshold", manifest.threshold.value),
@@ -147,7 +172,7 @@ def _loss_chart(epochs: Sequence[Epoch]) -> str:
 
 def _thresholds(manifest: Manifest, held_back: Replayed, alerts: AlertPolicy) -> str:
     found = manifest.threshold
-    days = _time(manifest) / DAY
+    days = _time(manifest, held_back) / DAY
     lines = []
     for k in sorted({3.0, 5.0, 10.0, found.k}):
         value = found.mean + k * found.std
@@ -194,9 +219,9 @@ def _sensors(manifest: Manifest, verdict: Verdict) -> str:
     )
 
 
-def _time(manifest: Manifest) -> float:
+def _time(manifest: Manifest, held_back: Replayed) -> float:
     """Milliseconds of normal time that the held-back windows stand for."""
-    return manifest.threshold.windows * manifest.window.stride * manifest.grid.interval
+    return len(held_back.scored) * manifest.window.stride * manifest.grid.interval
 
 
 def _duration(milliseconds: float) -> str:

@@ -23,10 +23,11 @@ from detector.manifest import (
 )
 from detector.scoring import Detector
 from trainer.autoencoder import Autoencoder, build
-from trainer.calibration import Replayed, replay_rows, threshold
+from trainer.calibration import Replayed, replay_rows, threshold, together
 from trainer.export import compare, export
 from trainer.fitting import Epoch, best_epoch, fit, refit
-from trainer.parts import Parts, split
+from trainer.keras_backend import load
+from trainer.parts import Parts, split, with_gate_apart
 from trainer.preparation import Preparation, fit_imputer, fit_scaler
 from trainer.problems import Unusable
 from trainer.report import report
@@ -35,8 +36,10 @@ from trainer.verdict import Verdict, check, window_spec
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from numpy.typing import NDArray
+
     from config.settings import Settings
-    from config.training import Trainer
+    from config.training import Model as ModelSettings
     from detector.history import History
 
 LIBRARIES = ("ai-edge-litert", "keras", "numpy", "scikit-learn", "tensorflow")
@@ -51,7 +54,7 @@ class Trained:
         manifest: Its description; `files` is filled by the registry.
         files: Contents by file name.
         detector: The detector that the daemon would load from them.
-        held_back: Rows that nothing but the threshold was learned from; not labelled anomalous.
+        parts: What was done with which rows; none of them is labelled anomalous.
         verdict: What was found in the history.
         epochs: How the loss fell.
     """
@@ -59,9 +62,17 @@ class Trained:
     manifest: Manifest
     files: dict[str, bytes]
     detector: Detector
-    held_back: tuple[History, ...]
+    parts: Parts
     verdict: Verdict
     epochs: tuple[Epoch, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What a training is busy with, for people who wait; `done` is the share of it that is over."""
+
+    text: str
+    done: float = 0.0
 
 
 def train(
@@ -72,7 +83,7 @@ def train(
     source: tuple[str, ...],
     created_at: datetime,
     bundle_id: str,
-    progress: Callable[[Epoch], None] = lambda _: None,
+    progress: Callable[[Stage], None] = lambda _: None,
 ) -> Trained:
     """Fits one model on all histories together.
 
@@ -83,7 +94,7 @@ def train(
         source: Where the histories came from, for people.
         created_at: For the manifest.
         bundle_id: The bundle's name, by `registry.bundle.new_id`.
-        progress: Is told after every epoch.
+        progress: Is told at every stage and after every epoch.
 
     Raises:
         Unusable: The history cannot carry a model; all reasons.
@@ -96,18 +107,24 @@ def train(
     if verdict.errors or verdict.grid is None:
         raise Unusable(*verdict.errors)
     used = [history.normal().select(verdict.kept) for history in histories]
-    parts = split(used, wishes.calibration_share)
+    spec = window_spec(wishes)
+    parts = with_gate_apart(split(used, wishes.calibration_share), verdict.grid, spec)
 
+    progress(Stage("loading TensorFlow"))
+    load()
     known = parts.not_held_back
     samples = np.concatenate([history.values for history in known])
     imputer = fit_imputer(samples, wishes.imputation)
     scaler = fit_scaler(samples, wishes.scaling)
-    preparation = Preparation(verdict.grid, window_spec(wishes), imputer, scaler)
-    model, epochs = _fit(preparation, parts, wishes, progress)
+    preparation = Preparation(verdict.grid, spec, imputer, scaler)
+    epochs = _try_out(preparation, parts, wishes.model, wishes.seed, progress)
     windows = preparation.windows(known)
+    model = _fit(windows, best_epoch(epochs).epoch, wishes.model, wishes.seed, progress)
+    progress(Stage("exporting", 1.0))
     files = export(model)
     difference = compare(model, files, windows)
 
+    progress(Stage("calibrating", 1.0))
     unjudged = Manifest(
         schema=SCHEMA,
         id=bundle_id,
@@ -115,7 +132,7 @@ def train(
         machine=machine,
         sensors=verdict.kept,
         grid=verdict.grid,
-        window=window_spec(wishes),
+        window=spec,
         imputer=imputer,
         scaler=scaler,
         error=ErrorSpec(wishes.error, wishes.smoothing),
@@ -132,42 +149,66 @@ def train(
     policy = alert_policy(settings)
     errors = replay_rows(Detector(unjudged, litert), parts.calibration, policy).errors
     judged = msgspec.structs.replace(unjudged, threshold=threshold(errors, wishes.threshold))
-    held_back = replay_rows(Detector(judged, litert), parts.calibration, policy)
-    seconds = time.monotonic() - started
+    held_back = [
+        replay_rows(Detector(judged, litert), rows, policy)
+        for rows in ((parts.calibration, parts.gate) if parts.gate_apart else (parts.calibration,))
+    ]
     metrics = _metrics(epochs, held_back, judged) | {
         "export_difference": difference,
-        "seconds": seconds,
+        "seconds": time.monotonic() - started,
         "seed": wishes.seed,
     }
     manifest = msgspec.structs.replace(judged, metrics=metrics)
     files["report.html"] = report(manifest, verdict, epochs, held_back, policy).encode()
-    return Trained(manifest, files, Detector(manifest, litert), parts.calibration, verdict, epochs)
+    return Trained(manifest, files, Detector(manifest, litert), parts, verdict, epochs)
+
+
+def _try_out(
+    preparation: Preparation,
+    parts: Parts,
+    wishes: ModelSettings,
+    seed: int,
+    progress: Callable[[Stage], None],
+) -> tuple[Epoch, ...]:
+    """Learns from the validation rows how long to fit."""
+
+    def tell(epoch: Epoch) -> None:
+        text = (
+            f"epoch {epoch.epoch} of at most {epoch.epochs}, loss {epoch.loss:.4g}, "
+            f"validation loss {epoch.validation_loss:.4g}"
+        )
+        progress(Stage(text, epoch.epoch / epoch.epochs))
+
+    progress(Stage("compiling"))
+    windows, validation = preparation.windows(parts.fit), preparation.windows(parts.validation)
+    model = build(windows, wishes, seed=seed)
+    return fit(model.whole, windows, validation, wishes, seed=seed, progress=tell)
 
 
 def _fit(
-    preparation: Preparation, parts: Parts, wishes: Trainer, progress: Callable[[Epoch], None]
-) -> tuple[Autoencoder, tuple[Epoch, ...]]:
-    """Learns from the validation rows how long to fit, then fits all rows that are not held back."""
-    windows = preparation.windows(parts.fit)
-    model = build(windows, wishes.model, seed=wishes.seed)
-    epochs = fit(
-        model.whole,
-        windows,
-        preparation.windows(parts.validation),
-        wishes.model,
-        seed=wishes.seed,
-        progress=progress,
-    )
-    windows = preparation.windows(parts.not_held_back)
-    model = build(windows, wishes.model, seed=wishes.seed)
-    refit(model.whole, windows, wishes.model, epochs=best_epoch(epochs).epoch, seed=wishes.seed)
-    return model, epochs
+    windows: NDArray[np.float32],
+    epochs: int,
+    wishes: ModelSettings,
+    seed: int,
+    progress: Callable[[Stage], None],
+) -> Autoencoder:
+    """Fits all rows that are not held back."""
+
+    def tell(epoch: int) -> None:
+        progress(Stage(f"fitting the validation rows too, epoch {epoch} of {epochs}", epoch / epochs))
+
+    progress(Stage("compiling"))
+    model = build(windows, wishes, seed=seed)
+    refit(model.whole, windows, wishes, epochs=epochs, seed=seed, progress=tell)
+    return model
 
 
-def _metrics(epochs: tuple[Epoch, ...], held_back: Replayed, manifest: Manifest) -> dict[str, float]:
-    best = best_epoch(epochs)
+def _metrics(epochs: tuple[Epoch, ...], replays: Sequence[Replayed], manifest: Manifest) -> dict[str, float]:
+    """Figures of the fit and of all held-back rows; of the gate's alone where they are apart."""
+    best, held_back = best_epoch(epochs), together(replays)
     median, high, highest, largest = np.quantile(held_back.errors, [0.5, 0.95, 0.99, 1])
     days = len(held_back.scored) * manifest.window.stride * manifest.grid.interval / DAY
+    gate = {"gate_windows": len(replays[1].scored), "gate_above": replays[1].above} if replays[1:] else {}
     return {
         "epochs": len(epochs) - 1,
         "best_epoch": best.epoch,
@@ -183,6 +224,7 @@ def _metrics(epochs: tuple[Epoch, ...], held_back: Replayed, manifest: Manifest)
         "held_back_above": held_back.above,
         "held_back_alerts": held_back.opened,
         "held_back_alerts_per_day": held_back.opened / days,
+        **gate,
     }
 
 

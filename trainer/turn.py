@@ -10,7 +10,7 @@ import numpy as np
 from detector.history import History
 from registry.bundle import BundleError, load, new_id
 from trainer.gate import Decision, decide, figures
-from trainer.training import Trained, train
+from trainer.training import Stage, Trained, train
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from config.settings import Settings
     from detector.scoring import Detector
     from registry.champions import Registry
-    from trainer.fitting import Epoch
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,7 +44,7 @@ def take_turn(
     machine: str | None,
     source: tuple[str, ...],
     now: datetime,
-    progress: Callable[[Epoch], None] = lambda _: None,
+    progress: Callable[[Stage], None] = lambda _: None,
 ) -> Turn:
     """Trains a challenger and makes it champion if it passes the gate.
 
@@ -56,7 +55,7 @@ def take_turn(
         machine: Whom it serves; None: every machine without a bundle of its own.
         source: Where the histories came from, for people.
         now: When the bundle is made.
-        progress: Is told after every epoch.
+        progress: Is told at every stage and after every epoch.
 
     Raises:
         Unusable: The history cannot carry a model.
@@ -72,11 +71,12 @@ def take_turn(
         progress=progress,
     )
     champion = _champion(registry, machine)
-    gate = settings.retrain.gate
+    rows = trained.parts.gate
     decision = decide(
-        figures(trained.detector, trained.held_back),
-        figures(champion, trained.held_back) if champion else None,
-        gate,
+        figures(trained.detector, rows),
+        figures(champion, rows) if champion else None,
+        settings.retrain.gate,
+        apart=trained.parts.gate_apart,
     )
     bundle = registry.add(trained.manifest, trained.files)
     if decision.promote:
@@ -85,12 +85,12 @@ def take_turn(
 
 
 def _champion(registry: Registry, machine: str | None) -> Detector | None:
-    """The detector that the challenger would replace; one that cannot be used is none."""
-    line = registry.champions().get(machine)
-    if line is None:
+    """What serves the machine now, be it a bundle of its own; one that cannot be used is none."""
+    serving = registry.champion_of(machine)
+    if serving is None:
         return None
     try:
-        return load(registry.read(line.champion))
+        return load(registry.read(serving))
     except BundleError:
         return None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,24 +26,6 @@ NO_ROWS = "history: must hold rows that are not labelled anomalous, got none"
 MUCH = 0.05  # share of rows whose loss is worth a warning
 
 
-class Severity(StrEnum):
-    """What a finding means for training."""
-
-    ERROR = "error"
-    WARNING = "warning"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing about a history that a person should know, as one line."""
-
-    severity: Severity
-    text: str
-
-    def __str__(self) -> str:
-        return self.text
-
-
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The answer of `check`.
@@ -52,26 +33,18 @@ class Verdict:
     Attributes:
         machines: Facts per machine.
         sensors: Facts per sensor.
-        findings: Errors, each of which forbids training, then warnings.
+        errors: What forbids training, one line each.
+        warnings: What is worth knowing.
         grid: The grid that would be used; None where it cannot be learned.
         kept: Sensors that the model would have.
     """
 
     machines: tuple[MachineFacts, ...]
     sensors: tuple[SensorFacts, ...]
-    findings: tuple[Finding, ...]
+    errors: tuple[str, ...]
+    warnings: tuple[str, ...]
     grid: Grid | None
     kept: tuple[str, ...]
-
-    @property
-    def errors(self) -> tuple[str, ...]:
-        """What forbids training."""
-        return tuple(f.text for f in self.findings if f.severity is Severity.ERROR)
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What is worth knowing."""
-        return tuple(f.text for f in self.findings if f.severity is Severity.WARNING)
 
 
 def window_spec(settings: Trainer) -> WindowSpec:
@@ -107,11 +80,11 @@ def check(histories: Sequence[History], settings: Trainer, *, interval: int | No
         interval: The grid's interval in milliseconds where it is known.
     """
     if not histories:
-        return Verdict((), (), _findings([NO_ROWS], []), None, ())
+        return Verdict((), (), (NO_ROWS,), (), None, ())
     errors = _strangers(histories)
     if errors:
         machines = tuple(machine_facts(history, None, settings.max_gap) for history in histories)
-        return Verdict(machines, (), _findings(errors, []), None, ())
+        return Verdict(machines, (), tuple(errors), (), None, ())
     histories = [history.select(histories[0].sensors) for history in histories]
     normal = [history.normal() for history in histories]
     grid = None
@@ -134,14 +107,7 @@ def check(histories: Sequence[History], settings: Trainer, *, interval: int | No
     if grid and not errors:
         errors += _about_length(parts, kept, grid, settings)
     warnings = [*_about_sensors(sensors, kept), *(w for facts in machines for w in _about_times(facts))]
-    return Verdict(machines, sensors, _findings(errors, warnings), grid, kept)
-
-
-def _findings(errors: list[str], warnings: list[str]) -> tuple[Finding, ...]:
-    return (
-        *(Finding(Severity.ERROR, text) for text in errors),
-        *(Finding(Severity.WARNING, text) for text in warnings),
-    )
+    return Verdict(machines, sensors, tuple(errors), tuple(warnings), grid, kept)
 
 
 def _strangers(histories: Sequence[History]) -> list[str]:

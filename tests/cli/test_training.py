@@ -8,7 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from daemon.assembly import STORE
+from daemon.store import Store, Transaction
 from detector.history import History
+from detector.replay import readings
 from tests import plant
 from tests.cli.conftest import Ended
 
@@ -48,7 +51,7 @@ def test_a_bundle_is_trained_listed_replayed_and_rolled_back(
     assert {path.name for path in folder.iterdir()} == {
         "manifest.json", "model.tflite", "encoder.tflite", "decoder.tflite", "model.keras", "report.html",
     }  # fmt: skip
-    manifest = json.loads(anomalyd("models", "show").out)
+    manifest = json.loads(anomalyd("models", "show", "--json").out)
     assert manifest["id"] == answer["bundle"]
 
     again = json.loads(anomalyd("train", normal, "--json").out)
@@ -81,6 +84,7 @@ def test_a_bundle_is_trained_listed_replayed_and_rolled_back(
     good = json.loads(anomalyd("evaluate", data, "--json").out)
     assert good["events"] == good["events_found"] == 1
     assert good["recall"] > 0.8
+    assert good["files"] == 1
     assert "harmonic mean" in anomalyd("evaluate", data).out
 
 
@@ -90,6 +94,15 @@ def test_a_bundle_for_one_machine_serves_no_other(
     assert anomalyd("train", normal, "--machine", "press-7").code == 0
     assert anomalyd("replay", normal, "--machine", "press-7").code == 0
     assert anomalyd("replay", normal, "--machine", "press-8").code == 1
+
+    label = range(200, 240)
+    served = write(tmp_path / "press-7.csv", plant.history(400, faults=[label]), label=label)
+    unserved = write(tmp_path / "press-8.csv", plant.history(400), label=label)
+    shown = anomalyd("evaluate", served, unserved)
+    assert shown.code == 0
+    assert shown.err == "left out, as no bundle serves them: press-8\n"
+    assert shown.out.splitlines()[0].split()[:2] == ["files", "1"]
+    assert json.loads(anomalyd("evaluate", served, unserved, "--json").out)["rows"] == 400
 
 
 def test_a_history_that_cannot_carry_a_model_is_refused_with_65_and_the_reason(
@@ -111,3 +124,25 @@ def test_a_history_that_cannot_carry_a_model_is_refused_with_65_and_the_reason(
         assert words in " ".join(answer["errors"]), answer["errors"]
         assert all(error in trained.err for error in answer["errors"])
         assert not (tmp_path / "state" / "champions.json").exists()
+
+
+def test_what_an_earlier_turn_of_a_retraining_decided_is_told_before_the_error_of_a_later_one(
+    anomalyd: Run, config: Path, tmp_path: Path
+) -> None:
+    state = tmp_path / "state"
+    config.write_text(config.read_text() + "retrain: {gate: {max_error_ratio: 100}}\n")
+    plant.promote(state, "2025-01-01T09-00-00Z-0001", machine="a-press")
+    plant.promote(state, "2025-01-01T09-00-00Z-0002")
+    store = Store(state / STORE)
+    few, many = plant.history(10, machine="a-press"), plant.history(1000, machine="b-press")
+    store.commit(Transaction(readings=[*readings(few), *readings(many)]))
+    store.close()
+    (state / "champions.lock").unlink()
+    (state / "champions.lock").mkdir()  # nothing can be promoted any more
+
+    as_json, plain = anomalyd("retrain", "--json"), anomalyd("retrain")
+    assert (as_json.code, plain.code) == (74, 74)
+    assert "champions.lock" in as_json.err
+    (turn,) = json.loads(as_json.out)
+    assert (turn["machine"], turn["reason"]) == ("a-press", "too_few_readings")
+    assert plain.out == f"a-press: not promoted: {turn['text']}\n"

@@ -35,12 +35,12 @@ def alert(second: float, change: Change, machine: str = "m") -> AlertChanged:
 
 
 def laid(labels: str, scores: str, alerts: str = "") -> Rows:
-    """Scores as digits, alarmed above 1; `-` is no score; alerts as `#` where one is open."""
+    """Scores as digits, alarmed above 1; `-` is no score; `o` where an alert opened."""
     label = history(labels)
     assert label.label is not None
     score = np.array([np.nan if c == "-" else float(c) for c in scores])
-    is_open = np.array([c == "#" for c in alerts.ljust(len(labels))])
-    return Rows(label.at, label.label, score, score > 1, is_open, SECOND)
+    opened = np.array([c == "o" for c in alerts.ljust(len(labels))])
+    return Rows(label.at, label.label, score, score > 1, opened, SECOND)
 
 
 def test_counts_are_summed_over_files_and_then_divided() -> None:
@@ -72,11 +72,11 @@ def test_the_area_is_the_mean_over_files_that_have_both_labels() -> None:
     assert found.auc_pr_random == pytest.approx((1 / 2 + 1 / 4) / 2)
 
 
-def test_an_event_is_found_where_an_alert_is_open_in_it_and_delay_counts_from_its_start() -> None:
+def test_an_event_is_found_by_an_alert_that_opened_in_it_and_delay_counts_from_its_start() -> None:
     found = evaluate(
         [
-            laid("..xxxx..xx..xx", "0" * 14, "    ####     #"),
-            laid("xx??", "0000", "##  "),
+            laid("..xxxx..xx..xx", "0" * 14, "    oo       o"),
+            laid("xx??", "0000", "o   "),
         ]
     )
     assert (found.events, found.events_found) == (4, 3)
@@ -84,12 +84,20 @@ def test_an_event_is_found_where_an_alert_is_open_in_it_and_delay_counts_from_it
     assert found.delay_median == pytest.approx(1.0)
 
 
-def test_an_alert_that_touches_no_event_is_false_unless_nobody_knows() -> None:
-    found = evaluate([laid("....xx..??..", "0" * 12, "## ##  ####.")])
-    #                                               false, true, false (normal and unknown rows)
+def test_an_alert_that_opened_on_a_normal_row_is_false() -> None:
+    found = evaluate([laid("....xx..??..", "0" * 12, "o   o  oo  ")])
+    #                                               false, true, false, unknown
     assert found.false_alerts == 2
-    assert evaluate([laid("..??..", "000000", "  ##")]).false_alerts == 0
+    assert evaluate([laid("..??..", "000000", "  o")]).false_alerts == 0
     assert found.false_alerts_per_day == pytest.approx(2 / (8 / 86_400))
+
+
+def test_an_alert_that_never_closes_is_one_false_alert_and_finds_no_event() -> None:
+    labels = "....xxx....xxx....xxx"
+    events: list[Event] = [scored(0, 2.0), alert(0, Change.OPENED)]
+    events += [scored(second, 2.0) for second in range(1, len(labels))]
+    found = evaluate([rows(history(labels), events, grid=GRID, stride=1)])
+    assert (found.events, found.events_found, found.delay_mean, found.false_alerts) == (3, 0, None, 1)
 
 
 def test_nothing_to_divide_by_is_no_figure() -> None:
@@ -115,7 +123,15 @@ def test_scores_stand_for_the_rows_of_their_slot() -> None:
     found = rows(recorded, events, grid=GRID, stride=1)
     np.testing.assert_array_equal(found.score, [np.nan, 0.5, 0.5, 2.0, np.nan, 0.25])
     assert found.alarmed.tolist() == [False, False, False, True, False, False]
-    assert found.alert.tolist() == [False, False, False, True, True, False]
+    assert found.opened.tolist() == [False, False, False, True, False, False]
+
+
+def test_scores_of_a_machine_with_a_phase_of_its_own_stand_for_its_own_rows() -> None:
+    recorded = history("....")
+    recorded.at[:] = [500, 1_450, 2_550, 3_500]
+    events: list[Event] = [scored(0.5, 0.0), scored(1.5, 0.1), scored(2.5, 0.2), scored(3.5, 0.3)]
+    found = rows(recorded, events, grid=GRID, stride=1)
+    np.testing.assert_array_equal(found.score, [0.0, 0.1, 0.2, 0.3])
 
 
 def test_with_a_stride_a_score_stands_until_the_next_is_due() -> None:

@@ -96,10 +96,12 @@ def test_the_nonlinear_layers_learn_what_a_linear_code_cannot() -> None:
 def test_refitting_for_no_epoch_leaves_the_principal_components() -> None:
     model = build(swings(200), SETTINGS, seed=0)
     before = weights(model.whole)
-    refit(model.whole, swings(200), SETTINGS, epochs=0, seed=0)
+    told: list[int] = []
+    refit(model.whole, swings(200), SETTINGS, epochs=0, seed=0, progress=told.append)
     for one, two in zip(before, weights(model.whole), strict=True):
         np.testing.assert_array_equal(one, two)
-    refit(model.whole, swings(200), SETTINGS, epochs=2, seed=0)
+    refit(model.whole, swings(200), SETTINGS, epochs=2, seed=0, progress=told.append)
+    assert told == [1, 2]
     assert any(not np.array_equal(*pair) for pair in zip(before, weights(model.whole), strict=True))
 
 

@@ -94,6 +94,30 @@ def test_the_decision_is_a_sentence(challenger: GateFigures, champion: GateFigur
     assert decision.text == text
 
 
+@pytest.mark.parametrize(
+    ("rate", "text"),
+    [
+        (
+            0.25,
+            (
+                "not promoted: 25.00% of 60 held-back normal windows (from which the threshold was learned, "
+                "as the history is short) are above the threshold, more than "
+                "retrain.gate.max_alert_rate 1.00%"
+            ),
+        ),
+        (
+            0.0,
+            (
+                "promoted: the first model, with 0.00% of 60 held-back normal windows (from which the "
+                "threshold was learned, as the history is short) above the threshold"
+            ),
+        ),
+    ],
+)
+def test_the_decision_says_when_the_threshold_is_from_the_same_windows(rate: float, text: str) -> None:
+    assert decide(gate_figures(1, 1, rate=rate, windows=60), None, GATE, apart=False).text == text
+
+
 def detector(scaler: ScalerSpec, error: ErrorSpec) -> Detector:
     described = manifest(sensors=("flow", "pressure", "current"))
     length = described.window.length

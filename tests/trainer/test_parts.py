@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from detector.grid import Grid
 from detector.history import History
+from detector.manifest import WindowSpec
 from tests.trainer.examples import SECOND, START, pump
-from trainer.parts import learn_grid, split
+from trainer.parts import learn_grid, split, with_gate_apart
 
 
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=3), st.floats(0.01, 0.99))
@@ -21,8 +22,26 @@ def test_every_row_is_in_exactly_one_part_and_parts_follow_in_time(lengths: list
         np.testing.assert_array_equal(
             parts.not_held_back[i].values, history.values[: len(history) - len(pieces[2])]
         )
+        assert not parts.gate_apart
         assert abs(len(pieces[2]) - share * len(history)) <= 0.5
         assert abs(len(pieces[1]) - 0.2 * (len(history) - len(pieces[2]))) <= 0.5
+
+
+def test_the_gate_gets_rows_of_its_own_where_both_parts_then_have_a_hundred_windows() -> None:
+    grid, spec = Grid(SECOND), WindowSpec(6)
+    enough = split([pump(175), pump(1050, machine="b")], 0.3)  # 52 and 315 held-back rows
+    apart = with_gate_apart(enough, grid, spec)
+    assert apart.gate_apart
+    assert [len(history) for history in apart.calibration] == [35, 210]
+    assert [len(history) for history in apart.gate] == [17, 105]  # 12 and 100 windows
+    for whole, first, last in zip(enough.calibration, apart.calibration, apart.gate, strict=True):
+        np.testing.assert_array_equal(np.concatenate([first.at, last.at]), whole.at)
+    assert (apart.fit, apart.validation) == (enough.fit, enough.validation)
+
+    few = split([pump(1040)], 0.3)  # 104 rows for the gate: 99 windows
+    together = with_gate_apart(few, grid, spec)
+    assert not together.gate_apart
+    assert together.gate is together.calibration
 
 
 def test_the_interval_is_that_within_machines_not_the_distance_between_them() -> None:

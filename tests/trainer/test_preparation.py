@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from detector.alerts import AlertPolicy
 from detector.history import History
 from detector.manifest import ErrorSpec, ImputationMethod, ScalingMethod, WindowSpec
-from detector.scoring import Detector
+from detector.scoring import Detector, Errors
 from tests.detector.examples import Projection, manifest
 from tests.trainer.examples import SECOND, START, pump
 from trainer.calibration import replay_rows
@@ -30,6 +30,16 @@ class Recorder:
     def reconstruct(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
         self.seen += list(windows.copy())
         return np.zeros_like(windows)
+
+
+class Counting(Detector):
+    """A detector that counts the windows it is shown."""
+
+    shown = 0
+
+    def errors(self, windows: NDArray[np.float64]) -> Errors:
+        self.shown += len(windows)
+        return super().errors(windows)
 
 
 @st.composite
@@ -63,13 +73,14 @@ def test_the_model_is_fitted_on_the_very_windows_that_the_daemon_scores(
     grid = learn_grid([history], SECOND)
     recorder = Recorder()
     described = msgspec.structs.replace(manifest(window=spec, grid=grid), imputer=imputer, scaler=scaler)
-    replayed = replay_rows(Detector(described, recorder), [history], AlertPolicy())
+    detector = Counting(described, recorder)
+    replayed = replay_rows(detector, [history], AlertPolicy())
     prepared = Preparation(grid, spec, imputer, scaler).windows([history])
     # The detector also looks at windows with too few values, before it declines to judge them.
     seen = {window.tobytes() for window in recorder.seen}
     assert len(prepared) == len(replayed.scored)
     assert all(window.tobytes() in seen for window in prepared)
-    assert count_windows([history], grid, spec) == (len(recorder.seen), len(replayed.scored))
+    assert count_windows([history], grid, spec) == (detector.shown, len(replayed.scored))
 
 
 def test_errors_of_the_prepared_windows_are_the_errors_that_a_replay_gives() -> None:

@@ -12,7 +12,6 @@ from tests.trainer.examples import trained_pump
 from trainer.calibration import replay_rows
 from trainer.charts import Line, chart
 from trainer.report import report
-from trainer.verdict import Finding, Severity
 
 
 class Page(HTMLParser):
@@ -57,10 +56,9 @@ def page() -> Page:
         history=msgspec.structs.replace(made.manifest.history, source=("pump<1>.csv",)),
     )
     facts = tuple(replace(f, sensor=n) for f, n in zip(made.verdict.sensors, names, strict=True))
-    finding = Finding(Severity.WARNING, "sensor <b>: is odd")
-    verdict = replace(made.verdict, sensors=facts, findings=(finding,))
-    held_back = replay_rows(made.detector, made.held_back, AlertPolicy())
-    return Page(report(manifest, verdict, made.epochs, held_back, AlertPolicy()))
+    verdict = replace(made.verdict, sensors=facts, warnings=("sensor <b>: is odd",))
+    replays = [replay_rows(made.detector, made.parts.calibration, AlertPolicy())]
+    return Page(report(manifest, verdict, made.epochs, replays, AlertPolicy()))
 
 
 def test_a_bundle_comes_with_its_report() -> None:
@@ -84,10 +82,27 @@ def test_the_report_says_what_was_learned_from_and_what_the_threshold_means(page
         "k = 3",
         "k = 10",
         "threshold",
-        "In 1.42 min of held-back normal time",
+        "In all 1.42 min of held-back normal time",
+        "The history is too short to set windows aside for the gate",
         "validation windows",
     ):
         assert text in page.text
+
+
+def test_the_report_tells_the_rows_for_the_gate_from_those_for_the_threshold() -> None:
+    made = trained_pump()
+    (rows,) = made.parts.calibration
+    replays = [
+        replay_rows(made.detector, [part], AlertPolicy())
+        for part in (rows.rows(slice(0, 60)), rows.rows(slice(60, None)))
+    ]
+    page = Page(report(made.manifest, made.verdict, made.epochs, replays, AlertPolicy()))
+    assert (
+        "The threshold was learned from the first 55 windows; the gate judged by the 25 after them, 0.00% of "
+        "which are above it." in page.text
+    )
+    assert "In all 1.33 min of held-back normal time" in page.text
+    assert "threshold learned fromfor the gate alone" in page.text
 
 
 def test_a_chart_of_a_single_point_or_of_zeros_can_be_drawn() -> None:

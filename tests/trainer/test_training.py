@@ -11,10 +11,10 @@ from detector.alerts import AlertPolicy
 from detector.history import History
 from detector.manifest import Manifest
 from registry.bundle import load, read, write
-from tests.trainer.examples import ID, START, pump, settings, trained, trained_pump, with_values
+from tests.trainer.examples import CREATED, ID, START, pump, settings, trained, trained_pump, with_values
 from trainer.calibration import replay_rows, threshold
 from trainer.problems import Unusable
-from trainer.training import Trained, fingerprint
+from trainer.training import Stage, Trained, fingerprint, train
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_the_manifest_describes_what_was_learned_from(bundle: Trained) -> None:
 
 def test_the_threshold_is_that_of_the_held_back_rows_as_the_daemon_scores_them(bundle: Trained) -> None:
     held_back = pump(300).rows(slice(210, None))
-    np.testing.assert_array_equal(bundle.held_back[0].values, held_back.values)
+    np.testing.assert_array_equal(bundle.parts.calibration[0].values, held_back.values)
     errors = replay_rows(bundle.detector, [held_back], AlertPolicy()).errors
     found = bundle.manifest.threshold
     assert found.windows == len(errors) == 90 - 6 + 1
@@ -47,6 +47,48 @@ def test_the_threshold_is_that_of_the_held_back_rows_as_the_daemon_scores_them(b
     assert found.above == float((errors > found.value).mean())
     assert bundle.manifest.metrics["held_back_error_max"] == pytest.approx(errors.max())
     assert bundle.manifest.metrics["held_back_alerts"] == 0
+
+
+def test_a_long_history_s_threshold_knows_nothing_of_the_rows_for_the_gate() -> None:
+    history = pump(1100)
+    made = trained(history)
+    values = history.values.copy()
+    values[990:] *= 100
+    other = trained(with_values(history, values))
+    assert other.files["model.tflite"] == made.files["model.tflite"]
+    assert other.manifest.threshold == made.manifest.threshold
+    assert made.manifest.threshold.windows == 220 - 6 + 1
+    metrics = other.manifest.metrics
+    assert (metrics["gate_windows"], metrics["gate_above"]) == (110 - 6 + 1, 1.0)
+    assert metrics["held_back_windows"] == 215 + 105
+    assert metrics["held_back_above"] == pytest.approx(105 / 320)
+    assert metrics["held_back_alerts"] == 1
+    assert made.manifest.metrics["gate_above"] == 0
+
+
+def test_all_that_takes_time_is_said(bundle: Trained) -> None:
+    told: list[Stage] = []
+    wishes = settings()
+    train(
+        [pump(300)],
+        settings=wishes,
+        machine=None,
+        source=(),
+        created_at=CREATED,
+        bundle_id=ID,
+        progress=told.append,
+    )
+    best = round(bundle.manifest.metrics["best_epoch"])
+    assert [stage.text.split(",")[0] for stage in told] == [
+        "loading TensorFlow",
+        "compiling",
+        *(f"epoch {number} of at most 3" for number in range(1, 4)),
+        "compiling",
+        *["fitting the validation rows too"] * best,
+        "exporting",
+        "calibrating",
+    ]
+    assert [stage.done for stage in told[2:5]] == pytest.approx([1 / 3, 2 / 3, 1])
 
 
 def test_a_bundle_that_was_written_is_the_detector_that_was_calibrated(
@@ -61,8 +103,8 @@ def test_a_bundle_that_was_written_is_the_detector_that_was_calibrated(
     ]
     write(tmp_path, bundle.manifest, bundle.files)
     detector = load(read(tmp_path / ID))
-    again = replay_rows(detector, bundle.held_back, AlertPolicy())
-    before = replay_rows(bundle.detector, bundle.held_back, AlertPolicy())
+    again = replay_rows(detector, bundle.parts.gate, AlertPolicy())
+    before = replay_rows(bundle.detector, bundle.parts.gate, AlertPolicy())
     assert again.scored == before.scored
 
 
@@ -107,7 +149,7 @@ def test_machines_without_a_bundle_of_their_own_share_one_of_all_their_windows()
     assert found.manifest.history.machines == ("pump-1", "pump-2")
     assert found.manifest.history.fit_windows == 2 * (140 - 6 + 1)
     assert found.manifest.threshold.windows == 2 * (60 - 6 + 1)
-    assert [len(history) for history in found.held_back] == [60, 60]
+    assert [len(history) for history in found.parts.calibration] == [60, 60]
 
 
 @pytest.mark.parametrize("error", ["rmse", "mae"])
