@@ -61,13 +61,17 @@ def _print(turns: list[dict[str, Any]], *, as_json: bool) -> None:
 
 def _turn(machine: str | None, histories: list[History], settings: Settings) -> dict[str, Any]:
     least = settings.retrain.min_readings
-    rows = sum(map(len, histories))
-    if rows < least:
-        text = f"{rows} readings are stored outside of alerts, {least} are needed (retrain.min_readings)"
+    enough = [history for history in histories if len(history) >= least]
+    if not enough:
+        most = max(map(len, histories))
+        text = f"no machine has {least} readings outside of alerts (retrain.min_readings), but {most} at most"
         return {"machine": machine, "promoted": False, "reason": "too_few_readings", "text": text}
-    note(f"{machine or 'shared'}: training on {rows} stored readings")
+    few = len(histories) - len(enough)
+    left_out = f", {few} with fewer than {least} left out" if few else ""
+    rows = sum(map(len, enough))
+    note(f"{machine or 'shared'}: {rows} stored readings of {len(enough)} machine(s){left_out}")
     try:
-        return summary(turn_of(histories, settings, machine, ("store",)))
+        return summary(turn_of(enough, settings, machine, ("store",)))
     except CommandError as error:
         if error.code is not Exit.DATA:
             raise

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from detector.alerts import AlertPolicy
-from detector.machine import StreamPolicy
+from detector.stream import StreamPolicy
 
 if TYPE_CHECKING:
     from config.settings import Settings

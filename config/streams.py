@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from config.problems import UnmetError
 from config.quantities import Duration, DurationOrOff, Positive, Size
-from config.section import AtLeastOne, Section, Share, Text
+from config.section import AtLeastOne, ListToTuple, Section, Share, Text
 from config.topics import MachineTopic, PlainTopic
 from detector.alerts import MAX_OPEN_WITHIN
 
@@ -29,6 +29,7 @@ class Readings(Section):
     topic: MachineTopic = "plant/{machine}/readings"
     time: Text = "ts"
     values: DottedPath | None = None
+    ignore: Annotated[tuple[Text, ...], ListToTuple] = ()
     interval: Annotated[DurationOrOff, Positive] = None
     lateness: Duration = timedelta(0)
     max_ahead: Duration = timedelta(hours=1)

@@ -110,6 +110,7 @@ class Daemon:
             announcer=Announcer(settings, publisher, tally, version=self._version),
             tally=tally,
         )
+        self._service.set_problem("bundles", self._serving.problem)
         self._retraining = Retraining(settings, self._registry, path, now=now())
         structlog.get_logger().info(
             "daemon_assembled",
@@ -149,6 +150,7 @@ class Daemon:
         champions = self._serving.changed()
         if champions is not None:
             self._service.swap_champions(champions, self._serving.recent)
+            self._service.set_problem("bundles", self._serving.problem)
 
     def stop(self) -> None:
         """Ends `run` after the present step; safe in a signal handler."""
@@ -221,5 +223,9 @@ def _pipeline(settings: Settings, champions: Champions) -> Pipeline:
 def _decoder(settings: Settings) -> Decoder:
     readings = settings.readings
     return Decoder(
-        topic=readings.topic, time=readings.time, values=readings.values, max_payload=readings.max_payload
+        topic=readings.topic,
+        time=readings.time,
+        values=readings.values,
+        max_payload=readings.max_payload,
+        ignore=readings.ignore,
     )

@@ -15,6 +15,8 @@ import numpy as np
 from detector.reading import Reading
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from daemon.intake import Message
 
 
@@ -63,7 +65,9 @@ class Decoder:
     out what is wrong with it, or that it holds a NaN, which JSON does not know but machines send.
     """
 
-    def __init__(self, *, topic: str, time: str, values: str | None, max_payload: int) -> None:
+    def __init__(
+        self, *, topic: str, time: str, values: str | None, max_payload: int, ignore: Iterable[str] = ()
+    ) -> None:
         """Prepares.
 
         Args:
@@ -71,12 +75,14 @@ class Decoder:
             time: Key of the timestamp.
             values: Dotted path to the object that holds the sensors; None for the top level.
             max_payload: Bytes above which a payload is refused unseen.
+            ignore: Keys beside the sensors that are left out, whatever they hold.
         """
         before, _, after = topic.partition("{machine}")
         self._around = before, after
         self._time = time
         self._path = values.split(".") if values else []
         self._max_payload = max_payload
+        self._ignore = tuple(ignore)
         self._flat = msgspec.json.Decoder(dict[str, float | str | None])
 
     def decode(self, message: Message) -> Reading | Refusal:
@@ -102,6 +108,7 @@ class Decoder:
             sensors, at = self._look(message)
         else:
             at = self._at(sensors, message)
+            self._leave_out(sensors)
             if str in set(map(type, sensors.values())):
                 for name, value in sensors.items():
                     _number(name, value)
@@ -146,7 +153,12 @@ class Decoder:
             raise _Refused(
                 RefusalReason.NOT_AN_OBJECT, f"{'.'.join(self._path)} must be an object, got {_kind(sensors)}"
             )
+        self._leave_out(sensors)
         return {name: _number(name, value) for name, value in sensors.items()}, at
+
+    def _leave_out(self, sensors: dict[str, Any]) -> None:
+        for key in self._ignore:
+            sensors.pop(key, None)
 
     def _at(self, payload: dict[str, Any], message: Message) -> int:
         """Takes the time out of the payload."""

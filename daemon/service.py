@@ -13,7 +13,8 @@ from daemon.decoding import Refusal, RefusalReason
 from daemon.intake import Connected, Disconnected, Published, Subscribed, Unsubscribed
 from daemon.notify import notify
 from daemon.publisher import Outgoing
-from daemon.store import Transaction, now
+from daemon.store import now
+from daemon.transaction import Transaction
 from detector.alerts import Change
 from detector.events import AlertChanged, ReadingDropped, StateChanged
 from detector.reading import Reading
@@ -111,7 +112,7 @@ class Service:
             if notice.refusal is not None:
                 log.error("subscription_refused", topic=notice.topic, reason=notice.refusal)
                 problem = f"the broker refuses the subscription to {notice.topic}: {notice.refusal}"
-            self._set_problem("subscription", problem)
+            self.set_problem("subscription", problem)
         elif isinstance(notice, Unsubscribed):
             self._forget(notice.topics)
         elif isinstance(notice, Connected):
@@ -243,7 +244,7 @@ class Service:
                 numbers = self._store.commit(transaction)
             except sqlite3.Error as error:
                 self._tally.count("store_failed", str(error), doing="commit", path=str(self._store.path))
-                self._set_problem("store", f"the store cannot be written: {error}")
+                self.set_problem("store", f"the store cannot be written: {error}")
                 self._undeliverable += self._publisher.pump()
                 if self.stopping:
                     return None
@@ -253,10 +254,10 @@ class Service:
                 self._connection.revive()
                 self._show_life()  # this is waiting, not hanging
             else:
-                self._set_problem("store", None)
+                self.set_problem("store", None)
                 return numbers
 
-    def _set_problem(self, part: str, problem: str | None) -> None:
+    def set_problem(self, part: str, problem: str | None) -> None:
         """Notes what is wrong with a part, the store or the subscription; None: nothing any more."""
         problems = self._announcer.problems
         if problem == problems.get(part):

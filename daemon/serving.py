@@ -29,6 +29,7 @@ class Serving:
         self._version: object = None
         self._loaded: dict[str, Detector] = {}
         self._champions = Champions()
+        self.problem: str | None = None  # why a champion does not serve, or a former one does
 
     def load(self) -> Champions:
         """Loads the champions; says which bundles were refused and why."""
@@ -39,6 +40,7 @@ class Serving:
         except BundleError as error:  # which bundles serve cannot be read: those loaded go on
             champions, refused = self._champions, [error]
         self._champions = champions
+        self.problem = "; ".join(map(str, refused)) or None
         for reason in refused:
             log.error("bundle_refused", reason=str(reason), hint="anomalyd models list")
         before, self._loaded = self._loaded, {d.manifest.id: d for d in champions.all()}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from daemon.decoding import Refusal
+    from daemon.transaction import Transaction
 
 SCHEMA = 2
 TABLES = """
@@ -50,42 +49,6 @@ MAX_NAMES = 1_000_000  # sensors of all stored layouts: memory of about 100 MB
 
 class StoreError(Exception):
     """The file cannot be used; the message names it and says what to do."""
-
-
-@dataclass(slots=True)
-class Transaction:
-    """What one step leaves behind, committed as a whole.
-
-    Attributes:
-        readings: Accepted readings.
-        snapshots: The state of each machine that they touched.
-        opened: Alerts that opened: machine, id and time.
-        closed: Alerts that closed: id and time.
-        outgoing: Topic and payload of what must reach the broker.
-        refusals: Messages for the dead letters.
-        sent: Numbers of earlier outgoing messages that the broker has taken.
-        undeliverable: Numbers of those that are too large for it, and the detail for the dead letters.
-    """
-
-    readings: list[Reading] = field(default_factory=list)
-    snapshots: dict[str, Snapshot] = field(default_factory=dict)
-    opened: list[tuple[str, str, int]] = field(default_factory=list)
-    closed: list[tuple[str, int]] = field(default_factory=list)
-    outgoing: list[tuple[str, bytes]] = field(default_factory=list)
-    refusals: list[Refusal] = field(default_factory=list)
-    sent: list[int] = field(default_factory=list)
-    undeliverable: list[tuple[int, str]] = field(default_factory=list)
-
-    def empty(self) -> bool:
-        """Whether there is nothing to commit."""
-        return not (
-            self.readings
-            or self.snapshots
-            or self.outgoing
-            or self.refusals
-            or self.sent
-            or self.undeliverable
-        )
 
 
 class Store:

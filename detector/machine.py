@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -24,6 +23,7 @@ from detector.grid import Grid
 from detector.reading import Dropped, Reading
 from detector.sampler import Sample, Sampler
 from detector.scoring import Detector, Errors, total
+from detector.stream import StreamPolicy
 from detector.window import MovingWindow
 
 if TYPE_CHECKING:
@@ -32,31 +32,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-CLOCK_SET = 1_735_689_600_000  # 2025-01-01: a host whose clock is before has not been told the time yet
 SILENT_INTERVALS = 3  # readings in a row that fail to come before a machine is called silent
 SCORE_DIGITS = 4  # LiteRT's results differ by up to 1e-5 with the batch size; a decision must not
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamPolicy:
-    """How the stream of readings is treated; times in milliseconds.
-
-    Attributes:
-        lateness: By how much a reading may come after a later one of the same machine.
-        max_ahead: By how much a machine's clock may be ahead of the time of arrival.
-        silent_after: Without a reading for so long a machine is silent; None: never.
-        max_machines: Machines that are followed; readings of further ones are dropped.
-    """
-
-    lateness: int = 0
-    max_ahead: int = 3_600_000
-    silent_after: int | None = None
-    max_machines: int = 10_000
-
-    def ahead(self, reading: Reading) -> bool:
-        """Whether a reading comes from the future; unknown where the host's clock is not set yet."""
-        received = reading.received_at
-        return received is not None and received >= CLOCK_SET and reading.at > received + self.max_ahead
 
 
 class Snapshot(msgspec.Struct, frozen=True, gc=False):

@@ -8,8 +8,9 @@ import msgspec
 import numpy as np
 
 from detector.events import Event, ReadingDropped
-from detector.machine import Machine, Snapshot, StreamPolicy
+from detector.machine import Machine, Snapshot
 from detector.reading import Dropped, Reading
+from detector.stream import StreamPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -9,10 +9,10 @@ import numpy as np
 
 from detector.alerts import AlertPolicy, Change
 from detector.events import AlertChanged, Scored
-from detector.machine import StreamPolicy
 from detector.manifest import Threshold
 from detector.pipeline import Champions, Pipeline
 from detector.replay import replay
+from detector.stream import StreamPolicy
 from trainer.problems import Unusable
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from daemon.assembly import STORE
-from daemon.store import Store, Transaction
+from daemon.store import Store
+from daemon.transaction import Transaction
 from detector.history import History
 from detector.replay import readings
 from tests import plant

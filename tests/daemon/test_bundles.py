@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from daemon.store import Store
+from registry.champions import Registry
 from tests import plant
 from tests.conftest import Setup
 from tests.real_client import Client
@@ -107,7 +108,15 @@ def test_a_champion_that_was_tampered_with_is_refused_and_the_former_one_serves(
     )
     daemon.wait("bundle_loaded", bundle=FIRST)
     wait_until(lambda: client.last("anomalyd/status"), "the status")
-    assert client.last("anomalyd/status")["champions"]["shared"] == FIRST
+    status = client.last("anomalyd/status")
+    assert status["champions"]["shared"] == FIRST
+    assert status["status"] == "degraded"
+    assert status["problem"] == f"bundle {SECOND}: model.tflite was changed after it was written"
+
+    (bundle / "model.tflite").write_bytes(plant.model())
+    Registry(setup.state).promote(SECOND)
+    wait_until(lambda: client.last("anomalyd/status")["status"] == "online", "the mended bundle's service")
+    assert client.last("anomalyd/status")["champions"]["shared"] == SECOND
 
 
 def test_a_broken_list_of_champions_leaves_in_service_what_serves(

@@ -87,6 +87,20 @@ def test_values_are_found_under_their_path() -> None:
     assert decoded(payload, nested) == (AT, {"flow": 1.0, "ts": 2.0})
 
 
+def test_keys_that_are_no_sensors_are_left_out_whatever_they_hold() -> None:
+    ignoring = Decoder(
+        topic="plant/{machine}/readings",
+        time="ts",
+        values=None,
+        max_payload=1000,
+        ignore=("unit", "is", "more"),
+    )
+    for extra in ('"unit": "bar"', '"is": true', '"more": {"deep": [1]}', '"unit": 3'):
+        decoded = ignoring.decode(message(f'{{"ts": 1735725600, "flow": 1, {extra}}}'.encode()))
+        assert isinstance(decoded, Reading), decoded
+        assert decoded.sensors == ("flow",)
+
+
 def test_a_byte_order_mark_is_no_part_of_the_text() -> None:
     assert decoded(b'\xef\xbb\xbf{"flow": 1}') == (NOW, {"flow": 1.0})
 

@@ -15,7 +15,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from daemon import publisher
-from daemon.store import Store, Transaction
+from daemon.store import Store
+from daemon.transaction import Transaction
 from detector.history import History
 from tests import plant
 from tests.conftest import Setup

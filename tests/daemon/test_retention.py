@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from daemon import retention
-from daemon.store import Store, Transaction
+from daemon.store import Store
+from daemon.transaction import Transaction
 from detector.reading import Reading
 
 AT = 1_735_725_600_000

@@ -15,8 +15,9 @@ from daemon.decoding import Decoder
 from daemon.intake import Intake, Published
 from daemon.publisher import Publisher
 from daemon.service import Service
-from daemon.store import Store, Transaction
+from daemon.store import Store
 from daemon.tally import Tally
+from daemon.transaction import Transaction
 from detector.pipeline import Champions, Pipeline
 from tests.daemon.wire import Wire, connected
 

@@ -13,7 +13,8 @@ import pytest
 from daemon import store as stores
 from daemon.decoding import Refusal, RefusalReason
 from daemon.intake import Message
-from daemon.store import Store, StoreError, Transaction
+from daemon.store import Store, StoreError
+from daemon.transaction import Transaction
 from detector.alerts import AlertTracker, OpenAlert, Severity
 from detector.events import MachineState
 from detector.grid import Grid

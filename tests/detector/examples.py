@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from detector.alerts import AlertPolicy
 from detector.events import AlertChanged, Event, ReadingDropped
 from detector.grid import Grid
-from detector.machine import StreamPolicy
 from detector.manifest import (
     SCHEMA,
     ErrorKind,
@@ -31,6 +30,7 @@ from detector.manifest import (
 from detector.pipeline import Champions, Pipeline
 from detector.reading import Reading
 from detector.scoring import Autoencoder, Detector
+from detector.stream import StreamPolicy
 from tests.detector.tiny_model import linear_model
 
 START = 1_767_519_000_000

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from detector.alerts import AlertPolicy
 from detector.events import Event
 from detector.litert import LiteRTModel
-from detector.machine import StreamPolicy
 from detector.manifest import Manifest
 from detector.pipeline import MAX_BATCH, Champions
 from detector.reading import Reading
+from detector.stream import StreamPolicy
 from tests.detector.examples import (
     Projection,
     alert_policies,

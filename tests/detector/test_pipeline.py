@@ -18,10 +18,10 @@ from detector.events import (
     Scored,
     StateChanged,
 )
-from detector.machine import StreamPolicy
 from detector.manifest import ErrorSpec, Manifest, WindowSpec
 from detector.pipeline import Champions
 from detector.reading import Dropped, Reading
+from detector.stream import StreamPolicy
 from tests.detector import naive_pipeline
 from tests.detector.examples import (
     SECOND,

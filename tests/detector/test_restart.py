@@ -6,10 +6,11 @@ from hypothesis import strategies as st
 
 from detector.alerts import AlertPolicy
 from detector.events import NotScored, NotScoredReason, ReadingDropped, Scored
-from detector.machine import Snapshot, StreamPolicy
+from detector.machine import Snapshot
 from detector.manifest import Manifest, WindowSpec
 from detector.pipeline import Champions, Pipeline
 from detector.reading import Reading
+from detector.stream import StreamPolicy
 from tests.detector.examples import (
     SECOND,
     START,

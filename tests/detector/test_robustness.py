@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from detector.alerts import AlertPolicy, Change
 from detector.events import AlertChanged, NotScored, NotScoredReason, Scored
-from detector.machine import StreamPolicy
 from detector.manifest import ErrorSpec, Manifest, WindowSpec
 from detector.reading import Reading
+from detector.stream import StreamPolicy
 from tests.detector.examples import (
     SECOND,
     START,

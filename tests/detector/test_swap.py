@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from detector.alerts import AlertPolicy, Change
 from detector.events import AlertChanged, NotScored, ReadingDropped, Scored, StateChanged
-from detector.machine import StreamPolicy
 from detector.manifest import ErrorSpec, Manifest, WindowSpec
 from detector.pipeline import Champions, Pipeline
 from detector.reading import Reading
+from detector.stream import StreamPolicy
 from tests.detector.examples import (
     SECOND,
     Projection,

@@ -11,9 +11,9 @@ import pytest
 from config.policies import alert_policy
 from config.settings import Settings
 from detector.history import UNKNOWN, History
-from detector.machine import StreamPolicy
 from detector.pipeline import Champions, Pipeline
 from detector.replay import replay
+from detector.stream import StreamPolicy
 from trainer.evaluation import evaluate, rows
 from trainer.history_files import read_histories
 from trainer.training import train

@@ -1,0 +1,47 @@
+"""What one step of the daemon leaves behind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from daemon.decoding import Refusal
+    from detector.machine import Snapshot
+    from detector.reading import Reading
+
+
+@dataclass(slots=True)
+class Transaction:
+    """What one step leaves behind, committed as a whole.
+
+    Attributes:
+        readings: Accepted readings.
+        snapshots: The state of each machine that they touched.
+        opened: Alerts that opened: machine, id and time.
+        closed: Alerts that closed: id and time.
+        outgoing: Topic and payload of what must reach the broker.
+        refusals: Messages for the dead letters.
+        sent: Numbers of earlier outgoing messages that the broker has taken.
+        undeliverable: Numbers of those that are too large for it, and the detail for the dead letters.
+    """
+
+    readings: list[Reading] = field(default_factory=list)
+    snapshots: dict[str, Snapshot] = field(default_factory=dict)
+    opened: list[tuple[str, str, int]] = field(default_factory=list)
+    closed: list[tuple[str, int]] = field(default_factory=list)
+    outgoing: list[tuple[str, bytes]] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    sent: list[int] = field(default_factory=list)
+    undeliverable: list[tuple[int, str]] = field(default_factory=list)
+
+    def empty(self) -> bool:
+        """Whether there is nothing to commit."""
+        return not (
+            self.readings
+            or self.snapshots
+            or self.outgoing
+            or self.refusals
+            or self.sent
+            or self.undeliverable
+        )

@@ -1,0 +1,33 @@
+"""How the stream of readings is treated, whatever the machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from detector.reading import Reading
+
+CLOCK_SET = 1_735_689_600_000  # 2025-01-01: a host whose clock is before has not been told the time yet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamPolicy:
+    """How the stream of readings is treated; times in milliseconds.
+
+    Attributes:
+        lateness: By how much a reading may come after a later one of the same machine.
+        max_ahead: By how much a machine's clock may be ahead of the time of arrival.
+        silent_after: Without a reading for so long a machine is silent; None: never.
+        max_machines: Machines that are followed; readings of further ones are dropped.
+    """
+
+    lateness: int = 0
+    max_ahead: int = 3_600_000
+    silent_after: int | None = None
+    max_machines: int = 10_000
+
+    def ahead(self, reading: Reading) -> bool:
+        """Whether a reading comes from the future; unknown where the host's clock is not set yet."""
+        received = reading.received_at
+        return received is not None and received >= CLOCK_SET and reading.at > received + self.max_ahead
