@@ -9,14 +9,14 @@ import click
 import msgspec
 
 from cli.exits import CommandError, Exit
-from cli.options import config_option, json_option, load_settings, machine_option
+from cli.options import config_option, files_argument, json_option, load_settings, machine_option
 from cli.replay import pipeline_of, read, replayed
 
 
 @click.command(short_help="How good the detector is on labelled data.")
-@click.argument("labelled", nargs=-1, required=True, type=click.Path(path_type=Path))
+@files_argument("labelled")
 @click.option("--bundle", metavar="ID", help="Evaluate this bundle.  [default: the champions]")
-@machine_option
+@machine_option()
 @config_option
 @json_option
 def evaluate(

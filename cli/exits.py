@@ -18,8 +18,9 @@ class Exit(IntEnum):
 
 
 class CommandError(Exception):
-    """Ends a command with a code and a message that says what to do."""
+    """Ends a command with a code and what is wrong, one line each, with what to do about it."""
 
-    def __init__(self, code: Exit, message: str) -> None:
-        super().__init__(message)
+    def __init__(self, code: Exit, *problems: str) -> None:
+        super().__init__("\n".join(problems))
         self.code = code
+        self.problems = problems

@@ -72,7 +72,8 @@ def _run(arguments: list[str] | None) -> int:
         sys.stderr.close()  # the reader went away, as `head` does
         return Exit.DONE
     except OSError as error:
-        return _fail(str(error), Exit.IO)
+        named = error.filename and f"{error.filename}: cannot be read or written: {error.strerror}"
+        return _fail(named or str(error), Exit.IO)
     except Exception as error:
         code = _expected(error)
         if code is None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 import msgspec
@@ -25,52 +25,58 @@ def models() -> None:
 @json_option
 def list_models(config: Path | None, *, as_json: bool) -> None:
     """All bundles, oldest first, and which of them serve."""
-    registry = _registry(config)
-    lines = registry.champions()
-    serving = {line.champion: machine for machine, line in lines.items()}
-    former = {bundle for line in lines.values() for bundle in line.previous}
-    rows: list[dict[str, Any]] = []
-    for bundle in registry.ids():
-        role = "champion" if bundle in serving else "former" if bundle in former else "challenger"
-        row: dict[str, Any] = {"id": bundle, "role": role}
-        try:
-            manifest = registry.read(bundle).manifest
-            row |= {
-                "machine": manifest.machine,
-                "kind": manifest.model.kind,
-                "sensors": len(manifest.sensors),
-                "window": manifest.window.length,
-                "threshold": manifest.threshold.value,
-                "problem": None,
-            }
-        except BundleError as error:
-            row["problem"] = str(error)
-        rows.append(row)
+    rows = _rows(_registry(config))
     if as_json:
         click.echo(msgspec.json.encode(rows).decode())
         return
     if not rows:
         click.echo("no bundle yet; train one: anomalyd train HISTORY.csv")
         return
+    print_table(HEADINGS, map(_cells, rows), numbers_from=4, folded=2)
     for row in rows:
-        if row["problem"]:
-            click.echo(f"unusable: {row['problem']}", err=True)
-    print_table(HEADINGS, [_cells(row) for row in rows if not row["problem"]], numbers_from=4)
+        if row.problem:
+            click.echo(f"unusable: {row.problem}", err=True)
 
 
-HEADINGS = ("bundle", "role", "serves", "model", "sensors", "window", "threshold")
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A bundle in the list; of one that is unusable only its role is known."""
+
+    id: str
+    role: str
+    machine: str | None = None
+    kind: str | None = None
+    sensors: int | None = None
+    window: int | None = None
+    threshold: float | None = None
+    problem: str | None = None
 
 
-def _cells(row: dict[str, Any]) -> tuple[str, ...]:
-    return (
-        row["id"],
-        row["role"],
-        row["machine"] or "all",
-        row["kind"],
-        str(row["sensors"]),
-        str(row["window"]),
-        f"{row['threshold']:.4g}",
-    )
+def _rows(registry: Registry) -> list[_Row]:
+    lines = registry.champions()
+    former = {bundle: machine for machine, line in lines.items() for bundle in line.previous}
+    serving = {line.champion: machine for machine, line in lines.items()}
+    rows = []
+    for bundle in registry.ids():
+        role = "champion" if bundle in serving else "former" if bundle in former else "challenger"
+        try:
+            found = registry.read(bundle).manifest
+        except BundleError as error:
+            rows.append(_Row(bundle, role, (former | serving).get(bundle), problem=str(error)))
+            continue
+        length, value = found.window.length, found.threshold.value
+        rows.append(_Row(bundle, role, found.machine, found.model.kind, len(found.sensors), length, value))
+    return rows
+
+
+HEADINGS = ("bundle", "role", "serves", "model", "window", "threshold")
+
+
+def _cells(row: _Row) -> tuple[str, ...]:
+    serves = row.machine or ("-" if row.problem and row.role == "challenger" else "all")
+    if row.problem:
+        return row.id, row.role, serves, "unusable", "-", "-"
+    return row.id, row.role, serves, row.kind or "", f"{row.window} x {row.sensors}", f"{row.threshold:.4g}"
 
 
 @models.command()

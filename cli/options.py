@@ -15,12 +15,14 @@ from config import Settings, find, load
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+PATH = click.Path(readable=False, path_type=Path)  # what cannot be read is no mistake in the command line
+
 
 def config_option(command: F) -> F:
     """`--config FILE`, handed over as `config: Path | None`."""
     return click.option(
         "--config",
-        type=click.Path(path_type=Path),
+        type=PATH,
         help="Configuration file.  [default: $ANOMALYD_CONFIG, else /etc/anomalyd/anomalyd.yaml]",
     )(command)
 
@@ -29,7 +31,7 @@ def unused_config_option(command: F) -> F:
     """`--config FILE`, for commands that need none, so that a script may give it to every one."""
     return click.option(
         "--config",
-        type=click.Path(path_type=Path),
+        type=PATH,
         expose_value=False,
         help="Accepted, as by every command; nothing is read from it here.",
     )(command)
@@ -40,13 +42,26 @@ def json_option(command: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")(command)
 
 
-def machine_option(command: F) -> F:
-    """`--machine NAME`, handed over as `machine: str | None`."""
-    return click.option(
-        "--machine",
-        metavar="NAME",
-        help="Whose readings the files hold, where no column says so.  [default: the file's name]",
-    )(command)
+def files_argument(name: str) -> Callable[[F], F]:
+    """Files of history, one or more, handed over as a tuple of paths."""
+    return click.argument(name, nargs=-1, required=True, type=PATH)
+
+
+WHOSE = "Whose readings the files hold, where no column says so.  [default: the file's name]"
+
+
+def machine_option(text: str = WHOSE) -> Callable[[F], F]:
+    """`--machine NAME`, handed over as `machine: str | None`; refused if no machine can have the name."""
+    return click.option("--machine", metavar="NAME", callback=_machine, help=text)
+
+
+def _machine(_: click.Context, __: click.Parameter, name: str | None) -> str | None:
+    from config.problems import shown
+    from daemon.decoding import GOOD_NAME, MAX_NAME
+
+    if name is None or (0 < len(name) <= MAX_NAME and name.isprintable() and not {*"/+#"} & {*name}):
+        return name
+    raise click.BadParameter(f"must be one level of a topic, {GOOD_NAME} without / + #, got {shown(name)}")
 
 
 def load_settings(config: Path | None) -> tuple[Path, Settings]:

@@ -10,6 +10,8 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
 
+BAR = 12  # columns, so that a line with figures fits into 80
+
 
 def note(text: str) -> None:
     """A remark that a person may want to read."""
@@ -22,7 +24,7 @@ def progress() -> Iterator[Progress]:
     display = Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(BAR),
         TextColumn("{task.fields[detail]}"),
         TimeRemainingColumn(),
         console=Console(stderr=True),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from rich import box
 from rich.console import Console
@@ -12,11 +13,21 @@ from rich.table import Table
 WIDE = 240  # columns where the output goes to a file or a pipe
 
 
-def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, numbers_from: int = 1) -> None:
-    """Prints rows under headings; columns from `numbers_from` on are aligned to the right."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+def print_table(
+    headings: Sequence[str], rows: Iterable[Sequence[str]], *, numbers_from: int = 1, folded: int = 0
+) -> None:
+    """Prints rows under headings.
+
+    Args:
+        headings: Of the columns.
+        rows: A text for each of them.
+        numbers_from: Columns from here on are aligned to the right.
+        folded: The column that is broken into lines where the terminal is narrow.
+    """
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
     for i, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if i >= numbers_from else "left", overflow="fold")
+        side: Literal["right", "left"] = "right" if i >= numbers_from else "left"
+        table.add_column(heading, justify=side, overflow="fold", no_wrap=i != folded)
     for row in rows:
         table.add_row(*row)
     Console(width=None if sys.stdout.isatty() else WIDE, markup=False, highlight=False).print(table)

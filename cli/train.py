@@ -12,12 +12,13 @@ import click
 import msgspec
 
 from cli.exits import CommandError, Exit
-from cli.options import config_option, json_option, load_settings
+from cli.options import config_option, files_argument, json_option, load_settings, machine_option
 from cli.progress import add_task, note, progress
 from cli.replay import read
 from config import Settings
 from detector.history import History
 from registry.champions import Registry
+from trainer.wording import DAY, counted, duration
 
 if TYPE_CHECKING:
     from trainer.training import Stage
@@ -25,11 +26,9 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Fit a detector on normal data.")
-@click.argument("history", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--machine",
-    metavar="NAME",
-    help="Make a bundle for this machine alone (of files with a machine column, its rows are taken).  "
+@files_argument("history")
+@machine_option(
+    "Make a bundle for this machine alone (of files with a machine column, its rows are taken).  "
     "[default: one bundle that serves every machine without one of its own]",
 )
 @config_option
@@ -60,7 +59,11 @@ def train(history: tuple[Path, ...], machine: str | None, config: Path | None, *
         f"threshold   {threshold.value:.4g} = {threshold.mean:.4g} + {threshold.k:g} x {threshold.std:.4g} "
         f"({threshold.method}, {threshold.windows} held-back windows, {threshold.above:.2%} of them above)"
     )
-    click.echo(f"held back   {metrics['held_back_alerts']:g} alerts in {metrics['held_back_days']:.3g} days")
+    alerts, time = (
+        counted(int(metrics["held_back_alerts"]), "alert"),
+        duration(metrics["held_back_days"] * DAY),
+    )
+    click.echo(f"held back   {alerts} in {time}")
     click.echo(
         f"decision    {'in service' if turn.decision.promote else 'not in service'}: {turn.decision.text}"
     )
@@ -91,7 +94,7 @@ def turn_of(
                 progress=tell,
             )
     except Unusable as error:
-        raise CommandError(Exit.DATA, str(error)) from error
+        raise CommandError(Exit.DATA, *error.problems) from error
     except ExportDiffers as error:
         raise CommandError(Exit.FAILED, str(error)) from error
     for warning in turn.trained.verdict.warnings:
@@ -104,7 +107,7 @@ def stages() -> Iterator[Callable[[Stage], None]]:
     """A progress bar over the stages of a training; yields what `take_turn` tells them to."""
     with progress() as display:
         task = add_task(display, "training", 1.0)
-        yield lambda stage: display.update(task, completed=stage.done, detail=stage.text)
+        yield lambda stage: display.update(task, completed=stage.done, detail=stage.text, refresh=True)
 
 
 def summary(turn: Turn) -> dict[str, Any]:

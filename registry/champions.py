@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 from contextlib import contextmanager
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -60,6 +61,26 @@ class Registry:
             raise BundleError(f"bundle {bundle}: there is none in {self.bundles}")
         return read(self.bundles / bundle)
 
+    def prepare(self) -> None:
+        """Makes the folders and tries to write, so that nobody waits for a fit that cannot be kept.
+
+        Raises:
+            OSError: A bundle could not be written or promoted; the text says what to do.
+        """
+        path = self.bundles
+        try:
+            self.bundles.mkdir(parents=True, exist_ok=True)
+            for path in (self.bundles, self._file.parent):
+                with TemporaryFile(dir=path, buffering=0) as file:
+                    file.write(b"\0")
+            path = self._lock
+            self._lock.open("a").close()
+        except OSError as error:
+            raise OSError(
+                f"{self._file.parent}: must be writable, as bundles are kept in it, got {error.strerror} "
+                f"for {path}; run the command as the daemon's user, or name another folder by state_dir"
+            ) from error
+
     def add(self, manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
         """Writes a new bundle, which serves nothing yet."""
         return write(self.bundles, manifest, files)
@@ -88,7 +109,7 @@ class Registry:
         return line.champion if line else None
 
     def version(self) -> object:
-        """Changes whenever another bundle is put into service."""
+        """Changes with every promotion and rollback."""
         try:
             status = self._file.stat()
         except FileNotFoundError:
@@ -97,6 +118,9 @@ class Registry:
 
     def promote(self, bundle: str) -> Manifest:
         """Makes a bundle champion of the machine it was made for, or of all without one of their own.
+
+        One that is champion already is put into service anew: a daemon that could not read it
+        serves with a former one.
 
         Raises:
             BundleError: It must not be used, or its model does not load; what serves stays.
@@ -158,13 +182,11 @@ class Registry:
         with self._lock.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             lines = self.champions()
-            before = dict(lines)
             yield lines
-            if lines != before:
-                shared = lines.pop(None, None)
-                machines = {name: line for name, line in lines.items() if name is not None}
-                aside = self._file.with_suffix(".partial")
-                content = msgspec.json.encode(_File(shared, machines))
-                write_synced(aside, msgspec.json.format(content, indent=2) + b"\n")
-                aside.rename(self._file)
-                sync_folder(self._file.parent)
+            shared = lines.pop(None, None)
+            machines = {name: line for name, line in lines.items() if name is not None}
+            aside = self._file.with_suffix(".partial")
+            content = msgspec.json.encode(_File(shared, machines))
+            write_synced(aside, msgspec.json.format(content, indent=2) + b"\n")
+            aside.rename(self._file)
+            sync_folder(self._file.parent)

@@ -55,7 +55,7 @@ class GateFigures:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The answer of `decide`, with the sentence to log."""
+    """The answer of `decide`, with the reason in words."""
 
     promote: bool
     reason: Reason
@@ -101,7 +101,7 @@ def decide(
         return Decision(
             promote=False,
             reason=Reason.NO_WINDOWS,
-            text="not promoted: no window could be scored in the held-back rows",
+            text="no window could be scored in the held-back rows",
         )
     windows = f"{challenger.alert_rate:.2%} of {challenger.windows} held-back normal windows"
     if not apart:
@@ -110,33 +110,30 @@ def decide(
         return Decision(
             promote=False,
             reason=Reason.ALERT_RATE,
-            text=f"not promoted: {windows} are above the threshold, "
+            text=f"{windows} are above the threshold, "
             f"more than retrain.gate.max_alert_rate {settings.max_alert_rate:.2%}",
         )
     share = f"{windows} above the threshold"
     if champion is None:
-        return Decision(
-            promote=True, reason=Reason.FIRST_MODEL, text=f"promoted: the first model, with {share}"
-        )
+        return Decision(promote=True, reason=Reason.FIRST_MODEL, text=f"the first model, with {share}")
     ratio = error_ratio(challenger, champion)
     if ratio is None:
         return Decision(
             promote=True,
             reason=Reason.PASSED,
-            text=f"promoted: {share}; errors were not compared, as the models share no sensor",
+            text=f"{share}; errors were not compared, as the models share no sensor",
         )
     if ratio > settings.max_error_ratio:
         return Decision(
             promote=False,
             reason=Reason.ERROR_RATIO,
-            text=f"not promoted: its error on held-back normal rows is {ratio:.2f} times the champion's, "
+            text=f"its error on held-back normal rows is {ratio:.2f} times the champion's, "
             f"more than retrain.gate.max_error_ratio {settings.max_error_ratio:g}",
         )
     return Decision(
         promote=True,
         reason=Reason.PASSED,
-        text=f"promoted: {share} (champion {champion.alert_rate:.2%}), "
-        f"error {ratio:.2f} times the champion's",
+        text=f"{share} (champion {champion.alert_rate:.2%}), error {ratio:.2f} times the champion's",
     )
 
 

@@ -53,7 +53,9 @@ def read_histories(
     for path in paths:
         try:
             for history in _histories(
-                read_table(path, text_column=settings.machine_column), settings, machine
+                read_table(path, time_column=settings.time_column, text_column=settings.machine_column),
+                settings,
+                machine,
             ):
                 found[history.machine].append((path, history))
         except Unreadable as error:

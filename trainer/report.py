@@ -11,6 +11,8 @@ import numpy as np
 from detector.alerts import AlertPolicy, AlertTracker, Change
 from trainer.calibration import together
 from trainer.charts import Line, chart
+from trainer.fitting import best_epoch
+from trainer.wording import DAY, counted, duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -45,6 +47,12 @@ line.grid { stroke: var(--line) } line.limit { stroke: var(--limit); stroke-dash
 figcaption { color: var(--soft); font-size: 13px; padding: 4px 2px }
 figcaption span { margin-left: 14px }
 figcaption .one { color: var(--one) } figcaption .two { color: var(--two) }
+@media (max-width: 640px) {
+  .sensors tr { display: grid; grid-template-columns: repeat(3, 1fr); border-bottom: 1px solid var(--line) }
+  .sensors tr:first-child { display: none }
+  .sensors td { text-align: left; border: 0; overflow-wrap: anywhere }
+  .sensors td:first-child { grid-column: 1 / -1; font-weight: 600; padding-bottom: 0 }
+  .sensors td[title]::before { content: attr(title); display: block; color: var(--soft); font-size: 13px } }
 ul { padding-left: 20px } code { font-size: 13px }
 """
 HELD_BACK = (
@@ -63,8 +71,12 @@ THRESHOLD = (
     "The threshold is the mean of the errors that it was learned from plus k standard deviations. In all {} "
     "of held-back normal time, k would have given:"
 )
+LINEAR = (
+    "No epoch improved on the start, which is the best linear model: this one is a principal component "
+    "analysis (PCA)."
+)
 LINES = (("threshold learned from", "one"), ("for the gate alone", "two"))
-DAY = timedelta(days=1) // timedelta(milliseconds=1)
+COLUMNS = ("minimum", "maximum", "mean", "std", "missing", "longest unchanged, rows")
 
 
 def report(
@@ -92,9 +104,9 @@ def report(
     figures = {
         "Rows used": f"{history.rows:,}",
         "Sensors": f"{len(manifest.sensors)}",
-        "Interval": _duration(manifest.grid.interval),
+        "Interval": duration(manifest.grid.interval),
         "Window": f"{manifest.window.length} samples",
-        "Code": f"{manifest.model.code} numbers",
+        "Code": counted(manifest.model.code, "number"),
         "Parameters": f"{manifest.model.parameters:,}",
         "Threshold": f"{manifest.threshold.value:.4g}",
         "False alerts a day": f"{manifest.metrics['held_back_alerts_per_day']:.2g}",
@@ -116,9 +128,10 @@ def report(
         _small(HELD_BACK + judged),
         _error_chart(manifest, replays),
         "<h2>What the threshold means</h2>",
-        _small(THRESHOLD.format(_duration(_time(manifest, held_back)))),
+        _small(THRESHOLD.format(duration(_time(manifest, held_back)))),
         _thresholds(manifest, held_back, alerts),
         "<h2>Fitting</h2>",
+        *([] if best_epoch(epochs).epoch else [_small(LINEAR)]),
         _loss_chart(epochs),
         "<h2>Sensors</h2>",
         _sensors(manifest, verdict),
@@ -207,28 +220,17 @@ def _sensors(manifest: Manifest, verdict: Verdict) -> str:
             "–" if number is None else f"{number:.4g}"
             for number in (facts.minimum, facts.maximum, facts.mean, facts.std)
         ]
-        cells = "".join(f"<td>{number}</td>" for number in numbers)
+        columns = zip(COLUMNS, [*numbers, f"{facts.missing:.1%}", f"{facts.longest_stuck:,}"], strict=True)
+        cells = "".join(f'<td title="{name}">{text}</td>' for name, text in columns)
         note = "" if facts.sensor in manifest.sensors else " (left out)"
-        lines.append(
-            f"<tr><td>{escape(facts.sensor)}{note}</td>{cells}<td>{facts.missing:.1%}</td>"
-            f"<td>{facts.longest_stuck:,}</td></tr>"
-        )
-    return (
-        "<table><tr><th>sensor</th><th>minimum</th><th>maximum</th><th>mean</th><th>std</th><th>missing</th>"
-        f"<th>longest unchanged, rows</th></tr>{''.join(lines)}</table>"
-    )
+        lines.append(f"<tr><td>{escape(facts.sensor)}{note}</td>{cells}</tr>")
+    headings = "".join(f"<th>{name}</th>" for name in ("sensor", *COLUMNS))
+    return f'<table class="sensors"><tr>{headings}</tr>{"".join(lines)}</table>'
 
 
 def _time(manifest: Manifest, held_back: Replayed) -> float:
     """Milliseconds of normal time that the held-back windows stand for."""
     return len(held_back.scored) * manifest.window.stride * manifest.grid.interval
-
-
-def _duration(milliseconds: float) -> str:
-    for size, unit in ((DAY, "days"), (3_600_000, "h"), (60_000, "min"), (1000, "s")):
-        if milliseconds >= size:
-            return f"{milliseconds / size:.3g} {unit}"
-    return f"{milliseconds:.3g} ms"
 
 
 def _moment(at: float) -> str:

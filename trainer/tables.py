@@ -8,7 +8,7 @@ import io
 import warnings
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 SEPARATORS = ",;\t"
 KINDS = (".csv", ".csv.gz", ".parquet")
+MISSING = (  # what pandas takes for no value
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN",
+    "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,11 +45,12 @@ class Table:
         return f"line {index + 2}" if self.is_text else f"row {index + 1}"
 
 
-def read_table(path: Path, *, text_column: str) -> Table:
+def read_table(path: Path, *, time_column: str, text_column: str) -> Table:
     """Reads a file.
 
     Args:
         path: Its ending says what it is.
+        time_column: The column in which no word stands for a missing cell.
         text_column: The column whose cells are names, so that `007` keeps its zeros.
 
     Raises:
@@ -62,7 +67,10 @@ def read_table(path: Path, *, text_column: str) -> Table:
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise Unreadable(f"{path}: cannot be read: {reason}") from error
-    frame = _parquet(path, content) if name.endswith(".parquet") else _csv(path, content, text_column)
+    if name.endswith(".parquet"):
+        frame = _parquet(path, content)
+    else:
+        frame = _csv(path, content, time_column, text_column)
     return Table(path, _without_nameless(path, frame), is_text=not name.endswith(".parquet"))
 
 
@@ -85,7 +93,7 @@ def _parquet(path: Path, content: bytes) -> pd.DataFrame:
     return frame.reset_index(drop=True)
 
 
-def _csv(path: Path, content: bytes, text_column: str) -> pd.DataFrame:
+def _csv(path: Path, content: bytes, time_column: str, text_column: str) -> pd.DataFrame:
     try:
         header = content.split(b"\n", 1)[0].decode("utf-8-sig")
         separator = max(SEPARATORS, key=header.count)
@@ -94,6 +102,8 @@ def _csv(path: Path, content: bytes, text_column: str) -> pd.DataFrame:
             raise Unusable(f"{path}: must begin with a line of column names, got an empty one")
         # pandas renames what occurs twice; numbers keep them apart
         columns = list(range(len(names)))
+        missing: dict[Any, tuple[str, ...]]
+        missing = {column: ("",) if names[column] == time_column else MISSING for column in columns}
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             frame = pd.read_csv(
@@ -106,13 +116,16 @@ def _csv(path: Path, content: bytes, text_column: str) -> pd.DataFrame:
                 skip_blank_lines=False,  # else lines could not be counted
                 low_memory=False,
                 encoding="utf-8-sig",
+                keep_default_na=False,
+                na_values=missing,
                 converters={column: str.strip for column in columns if names[column] == text_column},
-            )
+            ).dropna(how="all")
+        _check_lengths(content, separator, names, frame)
     except UnicodeDecodeError as error:
         raise Unusable(
             f"{path}: must be UTF-8 text, got {error.object[error.start : error.end]!r}"
         ) from error
-    except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
+    except (pd.errors.ParserError, pd.errors.ParserWarning, csv.Error) as error:
         message = str(error).removeprefix("Error tokenizing data. C error: ").strip()
         if isinstance(error, pd.errors.ParserWarning):
             message = "more fields than names in every line"
@@ -120,7 +133,20 @@ def _csv(path: Path, content: bytes, text_column: str) -> pd.DataFrame:
             f"{path}: must have a field for each of {len(names)} columns in every line, got: {message}"
         ) from error
     frame.columns = pd.Index(names)
-    return frame.dropna(how="all")
+    return frame
+
+
+def _check_lengths(content: bytes, separator: str, names: list[str], frame: pd.DataFrame) -> None:
+    """Finds lines with too few fields, which pandas fills up; only they and empty cells end in nothing."""
+    width = max(i for i, name in enumerate(names, start=1) if name)
+    if frame[width - 1].notna().all():
+        return
+    lines = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), delimiter=separator)
+    short = [(lines.line_num, len(fields)) for fields in lines if len(fields) < width and any(fields)]
+    if short:
+        line, fields = short[0]
+        more = f" (and {len(short) - 1} more)" if short[1:] else ""
+        raise pd.errors.ParserError(f"Expected {width} fields in line {line}, saw {fields}{more}")
 
 
 def _without_nameless(path: Path, frame: pd.DataFrame) -> pd.DataFrame:

@@ -173,10 +173,8 @@ def _try_out(
     """Learns from the validation rows how long to fit."""
 
     def tell(epoch: Epoch) -> None:
-        text = (
-            f"epoch {epoch.epoch} of at most {epoch.epochs}, loss {epoch.loss:.4g}, "
-            f"validation loss {epoch.validation_loss:.4g}"
-        )
+        losses = f"loss {epoch.loss:.3g}, validation {epoch.validation_loss:.3g}"
+        text = f"epoch {epoch.epoch}/{epoch.epochs}, {losses}"
         progress(Stage(text, epoch.epoch / epoch.epochs))
 
     progress(Stage("compiling"))
@@ -195,7 +193,7 @@ def _fit(
     """Fits all rows that are not held back."""
 
     def tell(epoch: int) -> None:
-        progress(Stage(f"fitting the validation rows too, epoch {epoch} of {epochs}", epoch / epochs))
+        progress(Stage(f"again with the validation rows, epoch {epoch}/{epochs}", epoch / epochs))
 
     progress(Stage("compiling"))
     model = build(windows, wishes, seed=seed)

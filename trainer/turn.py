@@ -59,8 +59,9 @@ def take_turn(
 
     Raises:
         Unusable: The history cannot carry a model.
-        OSError: The disk refuses.
+        OSError: The disk refuses; where it can be known before, it is.
     """
+    registry.prepare()
     trained = train(
         histories,
         settings=settings,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import pytest
 
 from cli.main import COMMANDS
 from cli.models import models
+from tests import plant
 from tests.cli.conftest import Ended
 
 Run = Callable[..., Ended]
@@ -71,6 +73,93 @@ def test_a_missing_history_is_an_io_error_that_names_it(anomalyd: Run, config: P
         ended = anomalyd(command, "nowhere.csv")
         assert ended.code == 74
         assert ended.err.strip() == "anomalyd: nowhere.csv: cannot be read: No such file or directory"
+
+
+@pytest.mark.parametrize("command", ["train", "check-data", "replay", "evaluate"])
+def test_a_history_that_may_not_be_read_is_an_io_error_like_a_missing_one(
+    anomalyd: Run, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    history = tmp_path / "press.csv"
+    history.mkdir()
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may read anything
+    ended = anomalyd(command, history)
+    assert ended.code == 74
+    assert ended.err == f"anomalyd: {history}: cannot be read: Is a directory\n"
+
+
+def test_check_data_answers_in_json_when_the_files_cannot_be_used_or_read(
+    anomalyd: Run, config: Path, tmp_path: Path
+) -> None:
+    history = tmp_path / "press.csv"
+    history.write_text("timestamp,a,b\n1,x,y\n")
+    for path, code, problems in ((history, 65, 2), (tmp_path / "none.csv", 74, 1)):
+        ended = anomalyd("check-data", path, "--json")
+        assert (ended.code, ended.err) == (code, "")
+        answer = json.loads(ended.out)
+        assert answer["usable"] is False
+        assert len(answer["errors"]) == problems
+        assert answer.keys() == {"usable", "errors", "warnings", "interval_ms", "machines", "sensors"}
+
+
+@pytest.mark.parametrize("name", ["a/b", "", "a+", "#", "a\0b", "a" * 257])
+@pytest.mark.parametrize("command", ["train", "check-data", "replay", "evaluate"])
+def test_a_name_that_no_machine_can_have_is_a_usage_error(
+    anomalyd: Run, config: Path, command: str, name: str
+) -> None:
+    ended = anomalyd(command, "nowhere.csv", "--machine", name)
+    assert ended.code == 64
+    assert "must be one level of a topic, 1 to 256 printable characters without / + #, got " in ended.err
+
+
+def test_an_error_of_the_disk_names_the_file_first(anomalyd: Run, config: Path, tmp_path: Path) -> None:
+    plant.promote(tmp_path / "state")
+    lock = tmp_path / "state" / "champions.lock"
+    lock.unlink()
+    lock.mkdir()
+    ended = anomalyd("models", "promote", "2025-01-01T09-00-00Z-0001")
+    assert ended.code == 74
+    assert ended.err == f"anomalyd: {lock}: cannot be read or written: Is a directory\n"
+
+
+def test_a_bundle_that_is_unusable_is_listed_with_its_role_and_the_reason(
+    anomalyd: Run, config: Path, tmp_path: Path
+) -> None:
+    names = [f"2025-01-01T09-00-00Z-000{i}" for i in (1, 2)]
+    for name in names:
+        bundle = plant.promote(tmp_path / "state", name, machine="press-7")
+    (bundle / "model.tflite").write_bytes(b"changed")
+    listed = anomalyd("models", "list")
+    reason = f"bundle {names[1]}: model.tflite was changed after it was written"
+    assert listed.code == 0
+    assert listed.err == f"unusable: {reason}\n"
+    rows = [line.split() for line in listed.out.splitlines() if line.startswith("2025")]
+    assert rows == [
+        [names[0], "former", "press-7", "dense", "4", "x", "3", "1"],
+        [names[1], "champion", "press-7", "unusable", "-", "-"],
+    ]
+    former, champion = json.loads(anomalyd("models", "list", "--json").out)
+    assert (former["role"], former["problem"]) == ("former", None)
+    assert (champion["role"], champion["machine"], champion["problem"]) == ("champion", "press-7", reason)
+
+
+def test_data_without_a_sensor_that_the_bundle_knows_are_refused_with_both_named(
+    anomalyd: Run, config: Path, tmp_path: Path
+) -> None:
+    plant.promote(tmp_path / "state")
+    history = tmp_path / "press.csv"
+    history.write_text("timestamp,Flow,load,label\n1,2,3,0\n2,3,4,0\n")
+    text = (
+        "press: must have a sensor of bundle 2025-01-01T09-00-00Z-0001 (flow, pressure, temperature), "
+        "got Flow, load\n"
+    )
+    for command in ("replay", "evaluate"):
+        ended = anomalyd(command, history)
+        assert (ended.code, ended.out, ended.err) == (65, "", f"anomalyd: {text}")
+    known = tmp_path / "lathe.csv"
+    known.write_text("timestamp,flow\n1,2\n2,3\n")
+    ended = anomalyd("replay", history, known)
+    assert ended.code == 0
+    assert ended.err.startswith(f"left out: {text}")
 
 
 def test_replay_without_a_bundle_says_what_to_do(anomalyd: Run, config: Path, tmp_path: Path) -> None:

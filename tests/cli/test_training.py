@@ -127,6 +127,16 @@ def test_a_history_that_cannot_carry_a_model_is_refused_with_65_and_the_reason(
         assert not (tmp_path / "state" / "champions.json").exists()
 
 
+def test_a_state_directory_that_cannot_be_written_is_told_before_anything_is_fitted(
+    anomalyd: Run, config: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "state").write_text("no folder")
+    path = write(tmp_path / "short.csv", plant.history(40))  # which a fit would refuse with 65
+    ended = anomalyd("train", path)
+    assert ended.code == 74
+    assert f"anomalyd: {tmp_path}/state: must be writable, as bundles are kept in it, got " in ended.err
+
+
 def test_what_an_earlier_turn_of_a_retraining_decided_is_told_before_the_error_of_a_later_one(
     anomalyd: Run, config: Path, tmp_path: Path
 ) -> None:

@@ -73,12 +73,49 @@ def test_promoting_keeps_the_former_champions_and_rolling_back_returns_to_them(r
     assert registry.champions() == {None: Line("one")}
 
 
-def test_promoting_the_champion_again_changes_nothing(registry: Registry) -> None:
+def test_promoting_the_champion_again_is_seen_and_keeps_the_former_ones(registry: Registry) -> None:
+    for name in ("one", "two"):
+        registry.promote(add(registry, name))
+    version = registry.version()
+    registry.promote("two")
+    assert registry.version() != version
+    assert registry.champions() == {None: Line("two", ("one",))}
+
+
+def test_a_refused_promotion_changes_nothing(registry: Registry) -> None:
     registry.promote(add(registry, "one"))
     version = registry.version()
-    registry.promote("one")
+    spoil(registry, "one")
+    with pytest.raises(BundleError):
+        registry.promote("one")
+    with pytest.raises(BundleError):
+        registry.rollback(None)
     assert registry.version() == version
-    assert registry.champions() == {None: Line("one")}
+
+
+def test_a_prepared_registry_is_still_empty(registry: Registry) -> None:
+    registry.prepare()
+    assert (registry.ids(), registry.version()) == ([], None)
+    assert list(registry.bundles.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "reason"),
+    [("bundles", "File exists"), ("champions.lock/x", "Is a directory")],
+)
+def test_a_state_directory_that_cannot_take_a_bundle_is_told_before(
+    registry: Registry, tmp_path: Path, file: str, reason: str
+) -> None:
+    path = tmp_path / "state" / file
+    path.parent.mkdir(parents=True)
+    path.write_text("in the way")
+    with pytest.raises(OSError, match="must be writable") as refused:
+        registry.prepare()
+    assert str(refused.value) == (
+        f"{tmp_path}/state: must be writable, as bundles are kept in it, got {reason} for "
+        f"{tmp_path}/state/{file.removesuffix('/x')}; run the command as the daemon's user, or name another "
+        "folder by state_dir"
+    )
 
 
 def test_the_version_changes_with_every_promotion_and_rollback(registry: Registry) -> None:

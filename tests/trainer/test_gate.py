@@ -47,26 +47,26 @@ def test_the_gate_decides_by_alert_rate_then_by_error(
         (
             gate_figures(1, 1, windows=0),
             None,
-            "not promoted: no window could be scored in the held-back rows",
+            "no window could be scored in the held-back rows",
         ),
         (
             gate_figures(1, 1, rate=0.25),
             GOOD,
             (
-                "not promoted: 25.00% of 1000 held-back normal windows are above the threshold, "
+                "25.00% of 1000 held-back normal windows are above the threshold, "
                 "more than retrain.gate.max_alert_rate 1.00%"
             ),
         ),
         (
             gate_figures(1, 1, rate=0.001),
             None,
-            "promoted: the first model, with 0.10% of 1000 held-back normal windows above the threshold",
+            "the first model, with 0.10% of 1000 held-back normal windows above the threshold",
         ),
         (
             gate_figures(16, 4),
             GOOD,
             (
-                "not promoted: its error on held-back normal rows is 4.00 times the champion's, "
+                "its error on held-back normal rows is 4.00 times the champion's, "
                 "more than retrain.gate.max_error_ratio 1.5"
             ),
         ),
@@ -74,7 +74,7 @@ def test_the_gate_decides_by_alert_rate_then_by_error(
             gate_figures(2, 0.5),
             GOOD,
             (
-                "promoted: 0.00% of 1000 held-back normal windows above the threshold (champion 1.00%), "
+                "0.00% of 1000 held-back normal windows above the threshold (champion 1.00%), "
                 "error 0.50 times the champion's"
             ),
         ),
@@ -82,7 +82,7 @@ def test_the_gate_decides_by_alert_rate_then_by_error(
             gate_figures(2, 0.5),
             GateFigures(windows=9, alert_rate=0, errors={"pressure": 1.0}),
             (
-                "promoted: 0.00% of 1000 held-back normal windows above the threshold; "
+                "0.00% of 1000 held-back normal windows above the threshold; "
                 "errors were not compared, as the models share no sensor"
             ),
         ),
@@ -100,7 +100,7 @@ def test_the_decision_is_a_sentence(challenger: GateFigures, champion: GateFigur
         (
             0.25,
             (
-                "not promoted: 25.00% of 60 held-back normal windows (from which the threshold was learned, "
+                "25.00% of 60 held-back normal windows (from which the threshold was learned, "
                 "as the history is short) are above the threshold, more than "
                 "retrain.gate.max_alert_rate 1.00%"
             ),
@@ -108,7 +108,7 @@ def test_the_decision_is_a_sentence(challenger: GateFigures, champion: GateFigur
         (
             0.0,
             (
-                "promoted: the first model, with 0.00% of 60 held-back normal windows (from which the "
+                "the first model, with 0.00% of 60 held-back normal windows (from which the "
                 "threshold was learned, as the history is short) above the threshold"
             ),
         ),

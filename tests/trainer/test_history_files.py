@@ -153,10 +153,25 @@ def test_columns_can_be_renamed_and_ignored(tmp_path: Path) -> None:
     assert (history.machine, history.sensors, cells(history)) == ("x", ("machine",), [[5]])
 
 
+def test_words_for_a_missing_value_are_no_value_of_a_sensor(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "timestamp,flow,label", "0,n/a,0", "1,NaN,NA", "2,,null")
+    (history,) = read(path)
+    assert np.isnan(history.values).all()
+    assert history.label is not None
+    assert history.label.tolist() == [0, -1, -1]
+
+
 def test_empty_lines_and_a_separator_at_the_end_of_lines_mean_nothing(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "timestamp, flow ,", "0,1,", "", "1, 2,", "", "")
     (history,) = read(path)
     assert (history.sensors, cells(history)) == (("flow",), [[1], [2]])
+
+
+def test_a_separator_that_only_the_header_has_at_its_end_and_empty_last_cells_mean_nothing(
+    tmp_path: Path,
+) -> None:
+    path = write(tmp_path / "a.csv", "timestamp,flow,load,", "0,1,2", "", "1,2,", '2,"3",,', ",,")
+    np.testing.assert_array_equal(read(path)[0].values, [[1, 2], [2, np.nan], [3, np.nan]])
 
 
 @pytest.mark.parametrize(
@@ -240,6 +255,24 @@ def test_empty_lines_and_a_separator_at_the_end_of_lines_mean_nothing(tmp_path: 
             (
                 "must have a field for each of 2 columns in every line, "
                 "got: more fields than names in every line"
+            ),
+        ),
+        (
+            ["timestamp,flow,load", "0,1,2", "", "1,2", "2", "3,4,5"],
+            (
+                "must have a field for each of 3 columns in every line, "
+                "got: Expected 3 fields in line 4, saw 2 (and 1 more)"
+            ),
+        ),
+        (
+            ["timestamp,note,flow", '0,"a', 'b",2', "1,2"],
+            "must have a field for each of 3 columns in every line, got: Expected 3 fields in line 4, saw 2",
+        ),
+        (
+            ["timestamp,flow", "0,1", "n/a,1", "2,1"],
+            (
+                "column timestamp: must hold times (ISO 8601, or epoch seconds or milliseconds), "
+                'got "n/a" in line 3'
             ),
         ),
         ([""], "must begin with a line of column names, got an empty one"),

@@ -105,6 +105,15 @@ def test_the_report_tells_the_rows_for_the_gate_from_those_for_the_threshold() -
     assert "threshold learned fromfor the gate alone" in page.text
 
 
+def test_the_report_says_that_a_model_which_no_epoch_improved_on_is_a_pca() -> None:
+    made = trained_pump()
+    replays = [replay_rows(made.detector, made.parts.calibration, AlertPolicy())]
+    start = replace(made.epochs[0], validation_loss=0.0)
+    for epochs, said in ((made.epochs, False), ((start, *made.epochs[1:]), True)):
+        page = Page(report(made.manifest, made.verdict, epochs, replays, AlertPolicy()))
+        assert ("principal component analysis (PCA)" in page.text) is said
+
+
 def test_a_chart_of_a_single_point_or_of_zeros_can_be_drawn() -> None:
     for x, y in (([1.0], [2.0]), ([1.0, 2.0], [0.0, 0.0]), ([1.0, 2.0], [1e-9, 1e9])):
         drawn = chart(

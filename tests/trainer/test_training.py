@@ -82,9 +82,9 @@ def test_all_that_takes_time_is_said(bundle: Trained) -> None:
     assert [stage.text.split(",")[0] for stage in told] == [
         "loading TensorFlow",
         "compiling",
-        *(f"epoch {number} of at most 3" for number in range(1, 4)),
+        *(f"epoch {number}/3" for number in range(1, 4)),
         "compiling",
-        *["fitting the validation rows too"] * best,
+        *["again with the validation rows"] * best,
         "exporting",
         "calibrating",
     ]

@@ -30,7 +30,7 @@ def test_a_challenger_whose_alerts_are_too_many_on_rows_it_learned_nothing_from_
     refused = turn(tmp_path, with_values(history, values))
     assert refused.decision.reason is Reason.ALERT_RATE
     assert refused.decision.text == (
-        "not promoted: 57.14% of 105 held-back normal windows are above the threshold, "
+        "57.14% of 105 held-back normal windows are above the threshold, "
         "more than retrain.gate.max_alert_rate 1.00%"
     )
     registry = Registry(tmp_path)
@@ -52,6 +52,6 @@ def test_a_first_bundle_of_its_own_is_compared_with_the_shared_one_that_serves_t
 
 def test_a_short_history_s_decision_says_that_the_threshold_is_from_the_same_rows(tmp_path: Path) -> None:
     assert turn(tmp_path, pump(300)).decision.text == (
-        "promoted: the first model, with 0.00% of 85 held-back normal windows (from which the threshold was "
+        "the first model, with 0.00% of 85 held-back normal windows (from which the threshold was "
         "learned, as the history is short) above the threshold"
     )
