@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -18,6 +19,7 @@ def run(config: Path | None) -> None:
     Without a connection to the broker it waits and tries again; without a bundle it stores readings
     and waits for `anomalyd train`.
     """
+    _import_structlog()
     path, settings = load_settings(config)
     from daemon import assembly
     from daemon.locking import LockedError
@@ -29,3 +31,13 @@ def run(config: Path | None) -> None:
         raise CommandError(Exit.FAILED, str(error)) from error
     except StoreError as error:
         raise CommandError(Exit.IO, str(error)) from error
+
+
+def _import_structlog() -> None:
+    """Imports structlog without rich, which it would draw tracebacks with: a tenth of a second less."""
+    if "rich" not in sys.modules:
+        sys.modules["rich"] = None  # type: ignore[assignment]
+        try:
+            import structlog  # noqa: F401 - the others find it imported
+        finally:
+            del sys.modules["rich"]

@@ -51,7 +51,7 @@ class Trainer(Section):
     imputation: Literal["last", "mean", "median"] = "last"
     scaling: Literal["standard", "minmax", "robust"] = "standard"
     error: Literal["mse", "rmse", "mae"] = "mse"
-    smoothing: float = Field(0.9, ge=0, lt=1)
+    smoothing: float = Field(0.7, ge=0, lt=1)
     seed: int = Field(0, ge=0, lt=2**32)
     model: Model = Field(default_factory=Model)
     threshold: Threshold = Field(default_factory=Threshold)

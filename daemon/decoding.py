@@ -56,6 +56,7 @@ LATEST = 1e14  # milliseconds: the year 5138; more is micro- or nanoseconds
 MAX_NAME = 256  # characters of a machine or sensor; names become part of topics, rows and log lines
 GOOD_NAME = f"1 to {MAX_NAME} printable characters"
 MAX_SENSORS = 4_096  # of one reading; more are not a machine but a mistake
+MAX_ORDERS = 1024  # orders of keys that are remembered; a sender that shuffles them has no end of them
 
 
 class Decoder:
@@ -83,6 +84,7 @@ class Decoder:
         self._path = values.split(".") if values else []
         self._max_payload = max_payload
         self._ignore = tuple(ignore)
+        self._names: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._flat = msgspec.json.Decoder(dict[str, float | str | None])
 
     def decode(self, message: Message) -> Reading | Refusal:
@@ -90,14 +92,15 @@ class Decoder:
         try:
             machine = self._machine_of(message.topic)
             sensors, at = self._read(message)
+            sent = tuple(sensors)
+            names = self._names.get(sent) or self._check(sent)
         except _Refused as refused:
             return Refusal(message, refused.reason, refused.detail)
-        names = sorted(sensors)  # some senders shuffle their keys; the store keeps each set of sensors once
         values = np.array([sensors[name] for name in names], dtype=np.float64)  # None becomes NaN
-        return Reading(machine, at, tuple(names), values, message.received_at)
+        return Reading(machine, at, names, values, message.received_at)
 
     def _read(self, message: Message) -> tuple[dict[str, Any], int]:
-        """The sensors, at least one, and the time."""
+        """The sensors and the time."""
         if len(message.payload) > self._max_payload:
             raise _Refused(RefusalReason.TOO_LARGE, f"must be at most {self._max_payload} bytes, got more")
         sensors: dict[str, Any] | None = None
@@ -112,15 +115,21 @@ class Decoder:
             if str in set(map(type, sensors.values())):
                 for name, value in sensors.items():
                     _number(name, value)
-        if not sensors:
-            raise _Refused(RefusalReason.NO_SENSOR, "holds no sensor")
-        if len(sensors) > MAX_SENSORS:
-            detail = f"must have at most {MAX_SENSORS} sensors, got {len(sensors)}"
-            raise _Refused(RefusalReason.TOO_LARGE, detail)
-        if not all(map(_good, sensors)):
-            wrong = _short(next(name for name in sensors if not _good(name)))
-            raise _Refused(RefusalReason.BAD_NAME, f"a sensor's name must be {GOOD_NAME}, got {wrong}")
         return sensors, at
+
+    def _check(self, sent: tuple[str, ...]) -> tuple[str, ...]:
+        """The sensors in the order of their names, since some senders shuffle their keys."""
+        if not sent:
+            raise _Refused(RefusalReason.NO_SENSOR, "holds no sensor")
+        if len(sent) > MAX_SENSORS:
+            detail = f"must have at most {MAX_SENSORS} sensors, got {len(sent)}"
+            raise _Refused(RefusalReason.TOO_LARGE, detail)
+        if not all(map(_good, sent)):
+            wrong = _short(next(name for name in sent if not _good(name)))
+            raise _Refused(RefusalReason.BAD_NAME, f"a sensor's name must be {GOOD_NAME}, got {wrong}")
+        if len(self._names) >= MAX_ORDERS:
+            self._names.clear()
+        return self._names.setdefault(sent, tuple(sorted(sent)))
 
     def _machine_of(self, topic: str) -> str:
         before, after = self._around
