@@ -63,7 +63,17 @@ class Broker:
         return listens(self.port)
 
     def _end(self, how: str) -> None:
-        if self._process is not None:
-            getattr(self._process, how)()
-            self._process.wait(10)
-            self._process = None
+        if self._process is None:
+            return
+        process, self._process = self._process, None
+
+        def ended() -> bool:
+            # Again each time: a signal just before Mosquitto begins to wait for events wakes nobody.
+            getattr(process, how)()
+            try:
+                process.wait(1)
+            except subprocess.TimeoutExpired:
+                return False
+            return True
+
+        wait_until(ended, "mosquitto's end")
