@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 
 from structlog.testing import capture_logs
 
+from daemon.assembly import STORE
 from daemon.retraining import Retraining
 from registry.champions import Registry
 from tests import plant
@@ -23,6 +26,12 @@ QUICK = {"window": plant.LENGTH, "model": {"epochs": 2}}
 LENIENT = {"min_readings": 500, "gate": {"max_error_ratio": 100}}
 
 
+def stored(setup: Setup) -> int:
+    """How many readings the daemon has stored."""
+    with closing(sqlite3.connect(f"file:{setup.state}/{STORE}?mode=ro", uri=True)) as store:
+        return int(store.execute("SELECT count(*) FROM readings").fetchone()[0])
+
+
 def test_a_retraining_learns_from_stored_readings_less_alerts_and_the_daemon_takes_it_up(
     setup: Setup, client: Client, ready: Callable[[], Daemon]
 ) -> None:
@@ -33,7 +42,7 @@ def test_a_retraining_learns_from_stored_readings_less_alerts_and_the_daemon_tak
     for topic, payload in plant.messages(readings):
         client.publish(topic, payload)
     wait_until(lambda: (client.last("anomalyd/press/alert") or {}).get("change") == "closed", "closed")
-    wait_until(lambda: client.confirmed == len(readings), "all readings at the broker")
+    wait_until(lambda: stored(setup) == len(readings), "all readings in the store")
 
     command = [sys.executable, "-m", "cli", "retrain", "--config", str(setup.file), "--json"]
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
@@ -68,7 +77,7 @@ def test_the_daemon_s_child_retrains_and_its_decision_is_logged(
     daemon = ready()
     for topic, payload in plant.messages(plant.history(700)):
         client.publish(topic, payload)
-    wait_until(lambda: client.confirmed == 700, "all readings at the broker")
+    wait_until(lambda: stored(setup) == 700, "all readings in the store")
     daemon.end()
 
     later = plant.START + 10 * 365 * 86_400_000
