@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
-PATIENCE = 30.0  # seconds; reached only when something is broken
+PATIENCE = 90.0  # seconds; reached only when something is broken
 
 
 def wait_until(seen: Callable[[], T | None], what: str, patience: float = PATIENCE) -> T:
