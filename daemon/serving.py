@@ -27,7 +27,6 @@ class Serving:
         self._store = store
         self.lateness = lateness
         self._version: object = None
-        self._loaded: dict[str, Detector] = {}
         self._champions = Champions()
         self.problem: str | None = None  # why a champion does not serve, or a former one does
 
@@ -35,21 +34,21 @@ class Serving:
         """Loads the champions; says which bundles were refused and why."""
         log = structlog.get_logger()
         self._version = self._registry.version()
+        known = {detector.manifest.id: detector for detector in self._champions.all()}
         try:
-            champions, refused = self._registry.load(self._loaded)
+            champions, refused = self._registry.load(known)
         except BundleError as error:  # which bundles serve cannot be read: those loaded go on
             champions, refused = self._champions, [error]
         self._champions = champions
         self.problem = "; ".join(map(str, refused)) or None
         for reason in refused:
             log.error("bundle_refused", reason=str(reason), hint="anomalyd models list")
-        before, self._loaded = self._loaded, {d.manifest.id: d for d in champions.all()}
-        for bundle, detector in self._loaded.items():
-            if bundle not in before:
-                manifest = detector.manifest
+        for detector in champions.all():
+            manifest = detector.manifest
+            if manifest.id not in known:
                 log.info(
                     "bundle_loaded",
-                    bundle=bundle,
+                    bundle=manifest.id,
                     machine=manifest.machine or "shared",
                     sensors=len(manifest.sensors),
                     window=manifest.window.length,
