@@ -6,12 +6,14 @@ import os
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from cli.exits import CommandError, Exit
-from config import Settings, find, load
+
+if TYPE_CHECKING:
+    from config import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -56,12 +58,20 @@ def machine_option(text: str = WHOSE) -> Callable[[F], F]:
 
 
 def _machine(_: click.Context, __: click.Parameter, name: str | None) -> str | None:
+    problem = None if name is None else name_problem(name)
+    if problem:
+        raise click.BadParameter(problem)
+    return name
+
+
+def name_problem(name: str) -> str | None:
+    """What is wrong with a machine's name; None: it is a good one."""
     from config.problems import shown
     from daemon.decoding import GOOD_NAME, MAX_NAME
 
-    if name is None or (0 < len(name) <= MAX_NAME and name.isprintable() and not {*"/+#"} & {*name}):
-        return name
-    raise click.BadParameter(f"must be one level of a topic, {GOOD_NAME} without / + #, got {shown(name)}")
+    if 0 < len(name) <= MAX_NAME and name.isprintable() and not {*"/+#"} & {*name}:
+        return None
+    return f"must be one level of a topic, {GOOD_NAME} without / + #, got {shown(name)}"
 
 
 def load_settings(config: Path | None) -> tuple[Path, Settings]:
@@ -70,13 +80,15 @@ def load_settings(config: Path | None) -> tuple[Path, Settings]:
     Raises:
         ConfigError: It has problems.
     """
+    from config import find, load
+
     path = find(config, os.environ)
     return path, load(path, os.environ)
 
 
 def need_trainer(command: str) -> None:
     """Says how to install the trainer where it is missing."""
-    missing = [name for name in ("pandas", "sklearn", "tensorflow") if find_spec(name) is None]
+    missing = [name for name in ("pandas", "pyarrow", "sklearn", "tensorflow") if find_spec(name) is None]
     if missing:
         raise CommandError(
             Exit.FAILED,

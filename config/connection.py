@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
-
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
+from typing import Annotated, Any, Literal
 
 from config.problems import UnmetError
 from config.quantities import Duration, Positive, between
-from config.section import File, Section, Text, check_text
+from config.section import After, Before, File, Limits, Schema, Section, Text, check_text, rule
 
 SECOND = timedelta(seconds=1)
 
@@ -33,15 +32,13 @@ def _parse_version(value: object) -> object:
 
 
 # MQTT counts both in whole seconds, with 16 and with 32 bits.
-Keepalive = Annotated[Duration, AfterValidator(between(SECOND, timedelta(hours=18), step=SECOND))]
-SessionExpiry = Annotated[Duration, AfterValidator(between(SECOND, timedelta(days=49_710), step=SECOND))]
-Host = Annotated[str, AfterValidator(_check_host)]
-Version = Annotated[
-    Literal["5", "3.1.1"], BeforeValidator(_parse_version), WithJsonSchema({"enum": ["5", "3.1.1", 5]})
-]
+Keepalive = Annotated[Duration, After(between(SECOND, timedelta(hours=18), step=SECOND))]
+SessionExpiry = Annotated[Duration, After(between(SECOND, timedelta(days=49_710), step=SECOND))]
+Host = Annotated[str, After(_check_host)]
+Version = Annotated[Literal["5", "3.1.1"], Before(_parse_version), Schema({"enum": ["5", "3.1.1", 5]})]
 
 
-class Tls(Section):
+class Tls(Section, frozen=True):
     """Encryption on the way to the broker."""
 
     enabled: bool = False
@@ -49,26 +46,24 @@ class Tls(Section):
     cert_file: File | None = None
     key_file: File | None = None
 
-    @field_validator("ca_file", "cert_file", "key_file")
-    @classmethod
-    def _only_with_tls(cls, file: Path | None, info: ValidationInfo) -> Path | None:
-        if file is not None and info.data.get("enabled") is False:
+    @rule("ca_file", "cert_file", "key_file")
+    @staticmethod
+    def _only_with_tls(file: Path | None, before: Mapping[str, Any]) -> None:
+        if file is not None and before.get("enabled") is False:
             raise UnmetError("must not be set while mqtt.tls.enabled is false")
-        return file
 
-    @field_validator("key_file")
-    @classmethod
-    def _certificate_and_key_are_a_pair(cls, key: Path | None, info: ValidationInfo) -> Path | None:
-        if "cert_file" in info.data and (info.data["cert_file"] is None) != (key is None):
+    @rule("key_file")
+    @staticmethod
+    def _certificate_and_key_are_a_pair(key: Path | None, before: Mapping[str, Any]) -> None:
+        if "cert_file" in before and (before["cert_file"] is None) != (key is None):
             raise UnmetError("must be set together with mqtt.tls.cert_file", got="")
-        return key
 
 
-class Mqtt(Section):
+class Mqtt(Section, frozen=True):
     """The broker and how to reach it."""
 
     host: Host = "localhost"
-    port: Annotated[int, Field(ge=1, le=65_535)] | None = None
+    port: Annotated[int, Limits(ge=1, le=65_535)] | None = None
     version: Version = "5"
     client_id: Text = "anomalyd"
     keepalive: Keepalive = timedelta(seconds=60)
@@ -76,14 +71,13 @@ class Mqtt(Section):
     username: Text | None = None
     password_file: File | None = None
     connect_timeout: Annotated[Duration, Positive] = timedelta(seconds=10)
-    tls: Tls = Field(default_factory=Tls)
+    tls: Tls = Tls()
 
-    @field_validator("password_file")
-    @classmethod
-    def _a_password_needs_a_name(cls, file: Path | None, info: ValidationInfo) -> Path | None:
-        if file is not None and "username" in info.data and info.data["username"] is None:
+    @rule("password_file")
+    @staticmethod
+    def _a_password_needs_a_name(file: Path | None, before: Mapping[str, Any]) -> None:
+        if file is not None and "username" in before and before["username"] is None:
             raise UnmetError("must not be set without mqtt.username")
-        return file
 
     @property
     def broker_port(self) -> int:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from config import wording, yaml_source
-from config.environment import CONFIG, overrides
+from config import yaml_source
+from config.checking import Fault, check
+from config.environment import CONFIG, Overrides, overrides
 from config.options import Names
-from config.problems import ConfigError, Problem
+from config.problems import ConfigError, Location, Problem, dotted
 from config.settings import Settings
 
 DEFAULT_FILE = Path("/etc/anomalyd/anomalyd.yaml")
@@ -31,14 +30,10 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     above = overrides(environ)
     problems = [*document.problems, *above.problems]
     if document.values is not None:
-        try:
-            settings = Settings.model_validate(_merge(document.values, above.values))
-        except ValidationError as error:
-            errors = error.errors(include_url=False)
-            problems += [wording.problem(each, document.lines, above) for each in errors]
-        else:
-            if not problems:
-                return settings
+        settings, faults = check(Settings, _merge(document.values, above.values))
+        problems += [_problem(fault, document.lines, above) for fault in faults]
+        if settings is not None and not problems:
+            return settings
     raise ConfigError(tuple(sorted(problems, key=_place)))
 
 
@@ -57,6 +52,19 @@ def _put(values: object, names: Names, value: object) -> object:
     if not isinstance(values, dict):
         return values
     return {**values, names[0]: _put(values.get(names[0]), names[1:], value)}
+
+
+def _problem(fault: Fault, lines: Mapping[Location, int], environment: Overrides) -> Problem:
+    """Says where the value at fault came from."""
+    # An item of a list belongs to the list.
+    option = tuple(part for part in fault.location if isinstance(part, str))
+    variable = environment.variables.get(option)
+    line = None if variable else lines.get(fault.location)
+    value = fault.value
+    if value is not None and line is None and variable is None:
+        value += " by default"
+    path = dotted(fault.location)
+    return Problem(path, fault.must, value=value, hint=fault.hint, line=line, variable=variable)
 
 
 def _place(problem: Problem) -> tuple[bool, int]:

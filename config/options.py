@@ -5,35 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from types import UnionType
-from typing import Union, get_args, get_origin
+from typing import Any
 
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
+import msgspec
 
 from config.problems import nearest
-from config.section import Section
+from config.section import Section, optional, parts
 from config.settings import Settings
 
 Names = tuple[str, ...]  # ("mqtt", "tls", "ca_file")
 
 
 def walk(
-    model: type[BaseModel] = Settings, prefix: Names = ()
-) -> Iterator[tuple[Names, FieldInfo, type[Section] | None]]:
-    """Yields every section and option in the order of the settings, with the section's model or None."""
-    for name, field in model.model_fields.items():
-        kind = field.annotation
+    model: type[Section] = Settings, prefix: Names = ()
+) -> Iterator[tuple[Names, Any, type[Section] | None]]:
+    """Yields every section and option in the order of the settings, its type, and the section or None."""
+    for field in msgspec.structs.fields(model):
+        names, kind = (*prefix, field.name), field.type
         section = kind if isinstance(kind, type) and issubclass(kind, Section) else None
-        yield (*prefix, name), field, section
+        yield names, kind, section
         if section is not None:
-            yield from walk(section, (*prefix, name))
+            yield from walk(section, names)
 
 
 @cache
-def options() -> Mapping[Names, FieldInfo]:
-    """Every option, without the sections that hold them."""
-    return {names: field for names, field, section in walk() if section is None}
+def options() -> Mapping[Names, Any]:
+    """Every option with its type, without the sections that hold them."""
+    return {names: kind for names, kind, section in walk() if section is None}
 
 
 @cache
@@ -42,11 +40,9 @@ def sections() -> frozenset[Names]:
     return frozenset(names for names, _, section in walk() if section is not None)
 
 
-def is_text(field: FieldInfo) -> bool:
+def is_text(kind: object) -> bool:
     """Tells whether an option holds a name, a topic or a path, which are taken as they are written."""
-    optional = get_origin(field.annotation) in {Union, UnionType}
-    kinds = get_args(field.annotation) if optional else (field.annotation,)
-    return any(getattr(kind, "__origin__", kind) in {str, Path} for kind in kinds)  # Annotated[str, ...]
+    return parts(optional(kind) or kind)[0] in {str, Path}
 
 
 def suggest(names: Names) -> str:

@@ -7,9 +7,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
-
 from config.problems import UnmetError
+from config.section import After, Before, Schema
 
 MILLISECOND = timedelta(milliseconds=1)
 LONGEST = timedelta(days=36_500)  # a century: more is a typing error, and sums with dates stay in range
@@ -90,25 +89,19 @@ def between(
     return check
 
 
-def _format_or_null(duration: timedelta | None) -> str | None:
-    return None if duration is None else format_duration(duration)
-
-
 Duration = Annotated[
     timedelta,
-    BeforeValidator(parse_duration),
-    PlainSerializer(format_duration, return_type=str, when_used="json"),
-    WithJsonSchema({"type": "string", "pattern": f"^{_DURATION}$"}),
+    Before(parse_duration),
+    Schema({"type": "string", "pattern": f"^{_DURATION}$"}),
 ]
 DurationOrOff = Annotated[
     timedelta | None,
-    BeforeValidator(parse_duration_or_off),
-    PlainSerializer(_format_or_null, return_type=str | None, when_used="json"),
-    WithJsonSchema({"type": ["string", "null"], "pattern": f"^({OFF}|{_DURATION})$"}),
+    Before(parse_duration_or_off),
+    Schema({"type": ["string", "null"], "pattern": f"^({OFF}|{_DURATION})$"}),
 ]
 Size = Annotated[
     int,
-    BeforeValidator(parse_size),
-    WithJsonSchema({"type": ["string", "integer"], "pattern": f"^{_SIZE}$", "minimum": 1}),
+    Before(parse_size),
+    Schema({"type": ["string", "integer"], "pattern": f"^{_SIZE}$", "minimum": 1}),
 ]
-Positive = AfterValidator(between(MILLISECOND))
+Positive = After(between(MILLISECOND))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib import resources
-from typing import Any
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import msgspec
 
 from config import yaml_source
 from config.options import Names
+from config.quantities import format_duration
+from config.section import Limits, Schema, Section, optional, parts
 from config.settings import Settings
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -16,20 +20,18 @@ DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 def json_schema() -> dict[str, Any]:
     """The schema of the configuration file."""
-    generated = Settings.model_json_schema()
-    describe = _Describer(generated.pop("$defs"), comments_of(reference()))
     return {
         "$schema": DRAFT,
         "title": "anomalyd.yaml",
         "description": "The configuration of anomalyd",
         "type": "object",
-        **describe.section(generated, (), Settings().model_dump(mode="json")),
+        **_section(Settings, (), comments_of(reference())),
     }
 
 
 def reference() -> str:
     """The commented file that holds every option."""
-    return resources.files("config").joinpath("anomalyd.yaml").read_text(encoding="utf-8")
+    return Path(__file__).with_name("anomalyd.yaml").read_text(encoding="utf-8")
 
 
 def comments_of(text: str) -> dict[Names, str]:
@@ -46,25 +48,56 @@ def comments_of(text: str) -> dict[Names, str]:
     return comments
 
 
-@dataclass(frozen=True, slots=True)
-class _Describer:
-    """Writes the generated schemas of the sections into each other, with descriptions and defaults."""
+def plain(value: object) -> object:
+    """Settings as a file may hold them: mappings, lists, texts and numbers."""
+    if isinstance(value, Section):
+        return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
+    if isinstance(value, timedelta):
+        return format_duration(value)
+    if isinstance(value, tuple):
+        return [plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
 
-    sections: Mapping[str, Any]
-    comments: Mapping[Names, str]
 
-    def section(self, schema: dict[str, Any], names: Names, defaults: dict[str, Any]) -> dict[str, Any]:
-        properties = {
-            name: self._property(child, (*names, name), defaults[name])
-            for name, child in schema["properties"].items()
-        }
-        return {"additionalProperties": False, "properties": properties}
-
-    def _property(self, schema: dict[str, Any], names: Names, default: object) -> dict[str, Any]:
-        description = {"description": self.comments.get(names, "")}
-        if "$ref" in schema:
-            inner = self.sections[schema["$ref"].removeprefix("#/$defs/")]
-            assert isinstance(default, dict)
+def _section(model: type[Section], names: Names, comments: Mapping[Names, str]) -> dict[str, Any]:
+    properties = {}
+    for field in msgspec.structs.fields(model):
+        here = (*names, field.name)
+        described: dict[str, Any] = {"description": comments.get(here, "")}
+        if isinstance(field.default, Section):
             # null: a section whose options are all commented out
-            return {**description, "type": ["object", "null"], **self.section(inner, names, default)}
-        return {**description, **{key: schema[key] for key in schema if key != "title"}, "default": default}
+            described |= {"type": ["object", "null"], **_section(field.type, here, comments)}
+        else:
+            described |= {**_option(field.type), "default": plain(field.default)}
+        properties[field.name] = described
+    return {"additionalProperties": False, "properties": properties}
+
+
+def _option(kind: object) -> dict[str, Any]:
+    base, *marks = parts(kind)
+    for mark in marks:
+        if isinstance(mark, Schema):
+            return mark.content
+    if (inner := optional(base)) is not None:
+        return {"anyOf": [_option(inner), {"type": "null"}]}
+    if get_origin(base) is Literal:
+        return {"type": "string", "enum": list(get_args(base))}
+    if get_origin(base) is tuple:
+        return {"type": "array", "items": _option(get_args(base)[0])}
+    limits = (mark for mark in marks if isinstance(mark, Limits))
+    return PLAIN[base] | {
+        LIMITS[name]: limit
+        for each in limits
+        for name, limit in msgspec.structs.asdict(each).items()
+        if limit is not None
+    }
+
+
+PLAIN: dict[object, dict[str, Any]] = {
+    bool: {"type": "boolean"},
+    int: {"type": "integer"},
+    float: {"type": "number"},
+    str: {"type": "string"},
+    Path: {"type": "string", "format": "path"},
+}
+LIMITS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}

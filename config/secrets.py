@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import SecretStr
-
 from config.environment import PASSWORD
 from config.problems import ConfigError, Problem
 from config.settings import Settings
@@ -15,7 +13,19 @@ CREDENTIALS = "CREDENTIALS_DIRECTORY"  # set by systemd for LoadCredential=
 CREDENTIAL = "mqtt-password"
 
 
-def read_password(settings: Settings, environ: Mapping[str, str]) -> SecretStr | None:
+class Secret:
+    """A text that no log and no traceback shows."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: str) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return "Secret('…')"
+
+
+def read_password(settings: Settings, environ: Mapping[str, str]) -> Secret | None:
     """Reads the broker's password: systemd's credential, else `mqtt.password_file`, else the environment.
 
     Raises:
@@ -36,7 +46,7 @@ def read_password(settings: Settings, environ: Mapping[str, str]) -> SecretStr |
         raise ConfigError((Problem(source, "must not be empty"),))
     if settings.mqtt.username is None:
         raise ConfigError((Problem("mqtt.username", f"must be set, a password comes from {source}"),))
-    return SecretStr(password)
+    return Secret(password)
 
 
 def _read(file: Path, where: str) -> str:

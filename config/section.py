@@ -1,26 +1,75 @@
-"""What all sections have in common: they are frozen, strict, and deaf to what they do not know."""
+"""What all sections have in common: they are frozen, and their annotations say what each option may be."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+import msgspec
 
 from config.problems import UnmetError
 
 
-class Section(BaseModel):
-    """A group of options; frozen, and deaf to anything it does not know."""
+class Section(msgspec.Struct, frozen=True):
+    """A group of options with their defaults; `config.checking` makes one of what a file holds."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, validate_default=True, allow_inf_nan=False
-    )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _nothing_means_defaults(cls, values: object) -> object:
-        return {} if values is None else values  # a section whose options are all commented out
+class Before(msgspec.Struct, frozen=True):
+    """In `Annotated`: turns what a file holds into what the type wants; may raise `UnmetError`."""
+
+    parse: Callable[[Any], object]
+
+
+class After(msgspec.Struct, frozen=True):
+    """In `Annotated`: passes a value of the right type on, or raises `UnmetError`."""
+
+    check: Callable[[Any], object]
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """In `Annotated`: the range of a number."""
+
+    ge: int | None = None
+    gt: int | None = None
+    le: int | None = None
+    lt: int | None = None
+
+
+class Schema(msgspec.Struct, frozen=True):
+    """In `Annotated`: the JSON Schema of what a file may hold, where the type does not tell."""
+
+    content: dict[str, object]
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """What some options must be beside others; see `rule`."""
+
+    options: tuple[str, ...]
+    check: Callable[[Any, Mapping[str, Any]], None]
+
+
+def rule(*options: str) -> Callable[[Callable[[Any, Any], None]], Rule]:
+    """Makes a rule of a static method of a section.
+
+    It takes an option's value and the section's options before it, those that are wrong left out,
+    and raises `UnmetError`.
+    """
+    return lambda check: Rule(options, check)
+
+
+def parts(kind: object) -> tuple[object, ...]:
+    """The type within `Annotated`, then its marks."""
+    return get_args(kind) if get_origin(kind) is Annotated else (kind,)
+
+
+def optional(base: object) -> object | None:
+    """What stands beside None in `... | None`; None for any other type."""
+    if get_origin(base) not in {Union, UnionType}:
+        return None
+    inner: object = next(each for each in get_args(base) if each is not type(None))
+    return inner
 
 
 def check_text(text: str) -> str:
@@ -36,12 +85,7 @@ def _parse_path(value: object) -> object:
     return Path(check_text(value)) if isinstance(value, str) else value
 
 
-def _list_to_tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
-
-
-Text = Annotated[str, AfterValidator(check_text)]
-File = Annotated[Path, BeforeValidator(_parse_path)]
-ListToTuple = BeforeValidator(_list_to_tuple)
-AtLeastOne = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(gt=0, le=1)]
+Text = Annotated[str, After(check_text)]
+File = Annotated[Path, Before(_parse_path)]
+AtLeastOne = Annotated[int, Limits(ge=1)]
+Share = Annotated[float, Limits(gt=0, le=1)]

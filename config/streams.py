@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Literal
-
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from typing import Annotated, Any, Literal
 
 from config.problems import UnmetError
 from config.quantities import Duration, DurationOrOff, Positive, Size
-from config.section import AtLeastOne, ListToTuple, Section, Share, Text
+from config.section import After, AtLeastOne, Limits, Section, Share, Text, rule
 from config.topics import MachineTopic, PlainTopic
 from detector.alerts import MAX_OPEN_WITHIN
 
@@ -20,74 +19,73 @@ def _check_dotted(path: str) -> str:
     return path
 
 
-DottedPath = Annotated[str, AfterValidator(_check_dotted)]
+DottedPath = Annotated[str, After(_check_dotted)]
 
 
-class Readings(Section):
+class Readings(Section, frozen=True):
     """What the machines send."""
 
     topic: MachineTopic = "plant/{machine}/readings"
     time: Text = "ts"
     values: DottedPath | None = None
-    ignore: Annotated[tuple[Text, ...], ListToTuple] = ()
+    ignore: tuple[Text, ...] = ()
     interval: Annotated[DurationOrOff, Positive] = None
     lateness: Duration = timedelta(0)
     max_ahead: Duration = timedelta(hours=1)
-    qos: Annotated[int, Field(ge=0, le=1)] = 1  # a Literal would take true for 1
+    qos: Annotated[int, Limits(ge=0, le=1)] = 1  # a Literal would take true for 1
     max_payload: Size = 256 * 1024
     max_machines: AtLeastOne = 10_000
 
 
-class Status(Section):
+class Status(Section, frozen=True):
     """The daemon's own state, for all to see."""
 
     topic: PlainTopic = "anomalyd/status"
 
 
-class State(Section):
+class State(Section, frozen=True):
     """The present state of each machine."""
 
     topic: MachineTopic = "anomalyd/{machine}/state"
 
 
-class Scores(Section):
+class Scores(Section, frozen=True):
     """Every score, for those who plot them."""
 
     publish: bool = False
     topic: MachineTopic = "anomalyd/{machine}/score"
 
 
-class Alerts(Section):
+class Alerts(Section, frozen=True):
     """When an alert opens, is repeated and closes."""
 
     topic: MachineTopic = "anomalyd/{machine}/alert"
     open_after: AtLeastOne = 3
-    open_within: int = Field(5, ge=1, le=MAX_OPEN_WITHIN)
+    open_within: Annotated[int, Limits(ge=1, le=MAX_OPEN_WITHIN)] = 5
     close_after: AtLeastOne = 5
     close_score: Share = 0.8
-    critical_score: float = Field(3.0, gt=1)
+    critical_score: Annotated[float, Limits(gt=1)] = 3.0
     repeat_every: Annotated[DurationOrOff, Positive] = timedelta(hours=1)
     silent_after: Annotated[DurationOrOff, Positive] = timedelta(minutes=5)
 
-    @field_validator("open_within")
-    @classmethod
-    def _the_run_fits(cls, within: int, info: ValidationInfo) -> int:
-        after = info.data.get("open_after", 0)
+    @rule("open_within")
+    @staticmethod
+    def _the_run_fits(within: int, before: Mapping[str, Any]) -> None:
+        after = before.get("open_after", 0)
         if within < after:
             raise UnmetError(f"must be at least alerts.open_after ({after})")
-        return within
 
 
-class Store(Section):
+class Store(Section, frozen=True):
     """What is kept on disk."""
 
     keep: Annotated[Duration, Positive] = timedelta(days=30)
     max_size: Size = 2 * 1024**3
     durability: Literal["full", "normal"] = "full"
-    max_dead_letters: int = Field(10_000, ge=0)
+    max_dead_letters: Annotated[int, Limits(ge=0)] = 10_000
 
 
-class Log(Section):
+class Log(Section, frozen=True):
     """What the commands say on stderr."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"

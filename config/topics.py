@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator
-
 from config.problems import UnmetError
+from config.section import After
 
 MACHINE = "{machine}"
 MAX_BYTES = 65_535  # MQTT's own limit for a topic
@@ -56,5 +55,5 @@ def may_meet(one: str, other: str) -> bool:
     )
 
 
-MachineTopic = Annotated[str, AfterValidator(check_machine_topic)]
-PlainTopic = Annotated[str, AfterValidator(check_plain_topic)]
+MachineTopic = Annotated[str, After(check_machine_topic)]
+PlainTopic = Annotated[str, After(check_plain_topic)]

@@ -5,70 +5,68 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
-
 from config.quantities import Duration, DurationOrOff, Positive, between
-from config.section import AtLeastOne, ListToTuple, Section, Share, Text
+from config.section import After, AtLeastOne, Limits, Section, Share, Text
 
 
-class History(Section):
+class History(Section, frozen=True):
     """How files of past readings are laid out."""
 
     time_column: Text = "timestamp"
     machine_column: Text = "machine"
     label_column: Text = "label"
-    ignore_columns: Annotated[tuple[Text, ...], ListToTuple] = ()
+    ignore_columns: tuple[Text, ...] = ()
 
 
-class Model(Section):
+class Model(Section, frozen=True):
     """The autoencoder."""
 
     kind: Literal["dense"] = "dense"
-    units: Annotated[tuple[AtLeastOne, ...] | None, ListToTuple] = None
+    units: tuple[AtLeastOne, ...] | None = None
     code: AtLeastOne | None = None
     activation: Literal["relu", "elu", "selu", "gelu", "silu", "tanh", "sigmoid"] = "relu"
-    learning_rate: float = Field(1e-3, gt=0, le=1)
+    learning_rate: Annotated[float, Limits(gt=0, le=1)] = 1e-3
     epochs: AtLeastOne = 100
     batch_size: AtLeastOne = 64
     patience: AtLeastOne = 8
 
 
-class Threshold(Section):
+class Threshold(Section, frozen=True):
     """The error above which normal windows are rare."""
 
     method: Literal["mean_std"] = "mean_std"
-    k: float = Field(10.0, gt=0)
+    k: Annotated[float, Limits(gt=0)] = 10.0
 
 
-class Trainer(Section):
+class Trainer(Section, frozen=True):
     """What is fitted, and how."""
 
     window: AtLeastOne = 30
     stride: AtLeastOne = 1
-    max_gap: int = Field(5, ge=0)
-    calibration_share: float = Field(0.3, gt=0, lt=1)
+    max_gap: Annotated[int, Limits(ge=0)] = 5
+    calibration_share: Annotated[float, Limits(gt=0, lt=1)] = 0.3
     min_coverage: Share = 0.5
     imputation: Literal["last", "mean", "median"] = "last"
     scaling: Literal["standard", "minmax", "robust"] = "standard"
     error: Literal["mse", "rmse", "mae"] = "mse"
-    smoothing: float = Field(0.7, ge=0, lt=1)
-    seed: int = Field(0, ge=0, lt=2**32)
-    model: Model = Field(default_factory=Model)
-    threshold: Threshold = Field(default_factory=Threshold)
+    smoothing: Annotated[float, Limits(ge=0, lt=1)] = 0.7
+    seed: Annotated[int, Limits(ge=0, lt=2**32)] = 0
+    model: Model = Model()
+    threshold: Threshold = Threshold()
 
 
-class Gate(Section):
+class Gate(Section, frozen=True):
     """What a challenger must prove on held-back normal readings."""
 
-    max_alert_rate: float = Field(0.01, ge=0, le=1)
-    max_error_ratio: float = Field(1.5, gt=0)
+    max_alert_rate: Annotated[float, Limits(ge=0, le=1)] = 0.01
+    max_error_ratio: Annotated[float, Limits(gt=0)] = 1.5
 
 
-class Retrain(Section):
+class Retrain(Section, frozen=True):
     """Fitting anew on the stored readings."""
 
-    every: Annotated[DurationOrOff, AfterValidator(between(timedelta(minutes=1)))] = None
+    every: Annotated[DurationOrOff, After(between(timedelta(minutes=1)))] = None
     by: Literal["child", "request"] = "child"
     look_back: Annotated[Duration, Positive] = timedelta(days=30)
     min_readings: AtLeastOne = 1000
-    gate: Gate = Field(default_factory=Gate)
+    gate: Gate = Gate()

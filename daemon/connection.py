@@ -18,10 +18,10 @@ from daemon.store import now
 
 if TYPE_CHECKING:
     from paho.mqtt.reasoncodes import ReasonCode
-    from pydantic import SecretStr
 
     from config import Settings
     from config.connection import Tls
+    from config.secrets import Secret
     from daemon.intake import Intake
 
 STOP_WITHIN = 1.0  # seconds for the network thread to send its good-bye
@@ -42,7 +42,7 @@ class Connection:
         settings: Settings,
         intake: Intake,
         *,
-        password: SecretStr | None,
+        password: Secret | None,
         will: bytes,
         former: tuple[str, ...],
     ) -> None:
@@ -76,7 +76,7 @@ class Connection:
         )
         client = self._client
         if mqtt.username is not None:
-            client.username_pw_set(mqtt.username, password.get_secret_value() if password else None)
+            client.username_pw_set(mqtt.username, password.value if password else None)
         if mqtt.tls.enabled:
             client.tls_set_context(_tls(mqtt.tls))
         client.will_set(settings.status.topic, will, qos=1, retain=True)

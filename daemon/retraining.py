@@ -50,6 +50,8 @@ class Retraining:
         self._config = config
         self._started_at = now
         self._tried_at = 0
+        self._seen = 0  # change of the folder of bundles
+        self._newest = 0
         self._child: subprocess.Popen[bytes] | None = None
         self._output: IO[bytes] | None = None
 
@@ -92,11 +94,12 @@ class Retraining:
 
     def _trained_at(self) -> int:
         """When the newest bundle was made, by its name; 0 without one."""
-        for bundle in reversed(self._registry.ids()):
-            with suppress(ValueError):
-                made = datetime.strptime(bundle[:20], "%Y-%m-%dT%H-%M-%SZ").replace(tzinfo=UTC)
-                return round(made.timestamp() * 1000)
-        return 0
+        # Asked in every step, and there may be thousands: they are listed when one came or went.
+        with suppress(FileNotFoundError):
+            changed = self._registry.bundles.stat().st_mtime_ns
+            if changed != self._seen:
+                self._seen, self._newest = changed, _newest(self._registry.ids())
+        return self._newest
 
     def _request(self) -> None:
         (self.settings.state_dir / REQUEST).touch()
@@ -133,3 +136,11 @@ class Retraining:
         assert self._output is not None
         self._output.close()
         self._child = self._output = None
+
+
+def _newest(bundles: list[str]) -> int:
+    for bundle in reversed(bundles):
+        with suppress(ValueError):
+            made = datetime.strptime(bundle[:20], "%Y-%m-%dT%H-%M-%SZ").replace(tzinfo=UTC)
+            return round(made.timestamp() * 1000)
+    return 0

@@ -7,12 +7,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
+
+
+UNPACKED = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
 
 
 class UnusableModel(ValueError):
@@ -22,20 +25,27 @@ class UnusableModel(ValueError):
 class LiteRTModel:
     """An `Autoencoder` from the bytes of a `.tflite` file; any batch size, one thread."""
 
-    def __init__(self, content: bytes, *, length: int, width: int) -> None:
+    def __init__(self, content: bytes, *, length: int, width: int, packed: bool = True) -> None:
         """Loads the model and tries it on one window.
 
         Args:
             content: The `.tflite` file.
             length: T, samples per window.
             width: F, sensors.
+            packed: Whether XNNPACK runs it, from a copy of the weights in its own order: three times
+                as fast on 64 windows at once, no faster on one, and for the default model 220 KiB of
+                memory instead of 140.
 
         Raises:
             UnusableModel: LiteRT cannot load it, or its input or output is not (N, T, F).
         """
         self._shape = (length, width)
         try:
-            self._interpreter: Any = Interpreter(model_content=content, num_threads=1)
+            self._interpreter: Any = Interpreter(
+                model_content=content,
+                num_threads=1,
+                experimental_op_resolver_type=OpResolverType.AUTO if packed else UNPACKED,
+            )
             inputs = self._interpreter.get_input_details()
             outputs = self._interpreter.get_output_details()
             if len(inputs) != 1 or len(outputs) != 1:

@@ -114,8 +114,8 @@ def read(path: Path) -> Bundle:
     return Bundle(path, manifest)
 
 
-def load(bundle: Bundle) -> Detector:
-    """The bundle's detector, tried on one window.
+def load(bundle: Bundle, *, packed: bool = True) -> Detector:
+    """The bundle's detector, tried on one window; see `LiteRTModel` for `packed`.
 
     Raises:
         BundleError: The model file is not what the manifest says.
@@ -123,7 +123,9 @@ def load(bundle: Bundle) -> Detector:
     manifest = bundle.manifest
     try:
         content = (bundle.path / MODEL).read_bytes()
-        model = LiteRTModel(content, length=manifest.window.length, width=len(manifest.sensors))
+        model = LiteRTModel(
+            content, length=manifest.window.length, width=len(manifest.sensors), packed=packed
+        )
     except (OSError, UnusableModel) as error:
         raise BundleError(f"bundle {manifest.id}: {MODEL}: {error}") from error
     return Detector(manifest, model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from contextlib import contextmanager
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from detector.pipeline import Champions
 from registry.bundle import Bundle, BundleError, load, read, sync_folder, write, write_synced
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Container, Iterator, Mapping
     from pathlib import Path
 
     from detector.manifest import Manifest
@@ -37,6 +38,9 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     machines: dict[str, Line] = {}
 
 
+MAX_PACKED = 64  # models; with more, windows come one at a time to each, and memory counts
+
+
 class Registry:
     """The bundles of one state directory; safe for several processes."""
 
@@ -49,7 +53,8 @@ class Registry:
         """All bundles, oldest first, whether they can be read or not."""
         if not self.bundles.is_dir():
             return []
-        return sorted(path.name for path in self.bundles.iterdir() if path.is_dir() and path.name[0] != ".")
+        with os.scandir(self.bundles) as entries:
+            return sorted(entry.name for entry in entries if entry.name[0] != "." and entry.is_dir())
 
     def read(self, bundle: str) -> Bundle:
         """A bundle by its id.
@@ -57,9 +62,7 @@ class Registry:
         Raises:
             BundleError: There is none of that id, or it must not be used.
         """
-        if bundle not in self.ids():
-            raise BundleError(f"bundle {bundle}: there is none in {self.bundles}")
-        return read(self.bundles / bundle)
+        return self._read(bundle, self.ids())
 
     def prepare(self) -> None:
         """Makes the folders and tries to write, so that nobody waits for a fit that cannot be kept.
@@ -164,10 +167,12 @@ class Registry:
         """
         refused: list[BundleError] = []
         detectors: dict[str | None, Detector] = {}
-        for machine, line in self.champions().items():
+        lines, ids = self.champions(), frozenset(self.ids())
+        packed = len(lines) <= MAX_PACKED
+        for machine, line in lines.items():
             for bundle in (line.champion, *reversed(line.previous)):
                 try:
-                    detectors[machine] = known.get(bundle) or load(self.read(bundle))
+                    detectors[machine] = known.get(bundle) or load(self._read(bundle, ids), packed=packed)
                     break
                 except BundleError as error:
                     refused.append(error)
@@ -175,6 +180,11 @@ class Registry:
         return Champions(
             shared, {name: found for name, found in detectors.items() if name is not None}
         ), refused
+
+    def _read(self, bundle: str, ids: Container[str]) -> Bundle:
+        if bundle not in ids:
+            raise BundleError(f"bundle {bundle}: there is none in {self.bundles}")
+        return read(self.bundles / bundle)
 
     @contextmanager
     def _changing(self) -> Iterator[dict[str | None, Line]]:

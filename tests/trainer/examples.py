@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from config.checking import check
 from config.settings import Settings
 from detector.history import History
-from trainer.training import Trained, train
+from trainer.training import Job, Trained, train
 
 START = 1_767_519_000_000
 SECOND = 1_000
@@ -23,7 +24,9 @@ TINY = {"window": 6, "smoothing": 0.5, "model": {"epochs": 3, "code": 4, "units"
 
 def settings(**trainer: object) -> Settings:
     """A configuration with a small model."""
-    return Settings.model_validate({"trainer": {**TINY, **trainer}})
+    checked, faults = check(Settings, {"trainer": {**TINY, **trainer}})
+    assert checked is not None, faults
+    return checked
 
 
 def pump(
@@ -56,12 +59,7 @@ def write(path: Path, *lines: str) -> Path:
 
 def trained(*histories: History, machine: str | None = None, wishes: Settings | None = None) -> Trained:
     return train(
-        histories,
-        settings=wishes or settings(),
-        machine=machine,
-        source=("pump.csv",),
-        created_at=CREATED,
-        bundle_id=ID,
+        Job(histories, machine, ("pump.csv",), ID), settings=wishes or settings(), created_at=CREATED
     )
 
 
