@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import sys
 from threading import Thread
@@ -13,10 +14,13 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from config import ConfigError, Problem
+from daemon.client import Client
 from daemon.intake import Connected, Disconnected, Message, Published, Subscribed, Unsubscribed
 from daemon.store import now
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from paho.mqtt.reasoncodes import ReasonCode
 
     from config import Settings
@@ -67,7 +71,7 @@ class Connection:
         self.generation = 0  # counts connections; odd numbers: up, even: down
         self._filter = topic_filter(settings)
         self._former = former
-        self._client = paho.Client(
+        self._client = Client(
             CallbackAPIVersion.VERSION2,
             client_id=mqtt.client_id,
             protocol=paho.MQTTv5 if self._five else paho.MQTTv311,
@@ -84,6 +88,7 @@ class Connection:
         client.max_inflight_messages_set(0)
         client.reconnect_delay_set(min_delay=1, max_delay=10)
         client.connect_timeout = mqtt.connect_timeout.total_seconds()
+        client.on_socket_open = _send_at_once
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
@@ -127,10 +132,11 @@ class Connection:
         """Asks for the readings; `Subscribed` is the answer."""
         self._client.subscribe(self._filter, qos=self._settings.readings.qos)
 
-    def acknowledge(self, message: Message) -> None:
-        """Acknowledges a message, unless its connection is gone: the broker sends it again then."""
-        if message.qos and message.generation == self.generation:
-            self._client.ack(message.mid, message.qos)
+    def acknowledge(self, messages: Iterable[Message]) -> None:
+        """Acknowledges messages but those whose connection is gone: the broker sends them again."""
+        mids = [each.mid for each in messages if each.qos and each.generation == self.generation]
+        if mids:
+            self._client.acknowledge(mids)
 
     def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> int | None:
         """Hands a publication to the network thread; returns its number for `Published`."""
@@ -212,6 +218,11 @@ class Connection:
         if not any(reason.is_failure for reason in reasons):
             self._intake.put(Unsubscribed(self._former))
             self._former = ()
+
+
+def _send_at_once(_client: paho.Client, _: object, channel: Any) -> None:  # noqa: ANN401 - as paho has it
+    """Else the kernel holds a small packet back until the broker has acknowledged the one before: 40 ms."""
+    channel.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def topic_filter(settings: Settings) -> str:

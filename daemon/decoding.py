@@ -56,6 +56,7 @@ LATEST = 1e14  # milliseconds: the year 5138; more is micro- or nanoseconds
 MAX_NAME = 256  # characters of a machine or sensor; names become part of topics, rows and log lines
 GOOD_NAME = f"1 to {MAX_NAME} printable characters"
 MAX_SENSORS = 4_096  # of one reading; more are not a machine but a mistake
+MAX_TOPICS = 20_000  # topics that are remembered
 MAX_ORDERS = 1024  # orders of keys that are remembered; a sender that shuffles them has no end of them
 
 
@@ -85,12 +86,13 @@ class Decoder:
         self._max_payload = max_payload
         self._ignore = tuple(ignore)
         self._names: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._machines: dict[str, str] = {}  # by topic
         self._flat = msgspec.json.Decoder(dict[str, float | str | None])
 
     def decode(self, message: Message) -> Reading | Refusal:
         """The reading, or why there is none."""
         try:
-            machine = self._machine_of(message.topic)
+            machine = self._machines.get(message.topic) or self._machine_of(message.topic)
             sensors, at = self._read(message)
             sent = tuple(sensors)
             names = self._names.get(sent) or self._check(sent)
@@ -139,7 +141,9 @@ class Decoder:
         if not _good(machine):
             detail = f"a machine's name must be {GOOD_NAME}, got {_short(machine)}"
             raise _Refused(RefusalReason.TOPIC, detail)
-        return machine
+        if len(self._machines) >= MAX_TOPICS:
+            self._machines.clear()
+        return self._machines.setdefault(topic, machine)
 
     def _look(self, message: Message) -> tuple[dict[str, Any], int]:
         """Decodes slowly; returns the sensors and the time."""

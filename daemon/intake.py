@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from threading import Condition
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 
 import msgspec
 
@@ -76,52 +77,63 @@ Notice = Connected | Disconnected | Published | Subscribed | Unsubscribed
 
 
 class Intake:
-    """A queue of messages and one of notices; `take` waits for either.
+    """Messages and notices on their way from one thread to the other; `take` waits for either.
 
     At QoS 1 the broker holds back what exceeds the receive maximum, so the bound is met by
-    QoS 0 alone: its newest messages are turned away and counted.
+    QoS 0 alone: its newest messages are turned away and counted. Each count below has one writer,
+    so that nothing but the queue needs a lock.
     """
 
     def __init__(self, most: int = 50_000, most_bytes: int = 32 * 2**20) -> None:
         """Holds up to `most` messages at QoS 0, with payloads of `most_bytes` together."""
         self._most = most
         self._most_bytes = most_bytes
-        self._bytes = 0
+        self._queue: SimpleQueue[Message | Notice | None] = SimpleQueue()
+        self._put = self._put_bytes = self._refused = 0  # by the network thread
+        self._taken = self._taken_bytes = self._reported = 0  # by the service thread
         self._messages: deque[Message] = deque()
-        self._notices: deque[Notice] = deque()
-        self._changed = Condition()
-        self._overflowed = 0
+        self._notices: list[Notice] = []
 
     def put(self, item: Message | Notice) -> None:
-        """Called by the network thread; never blocks for long and never raises."""
-        with self._changed:
-            if not isinstance(item, Message):
-                self._notices.append(item)
-            elif item.qos == 0 and (len(self._messages) >= self._most or self._bytes >= self._most_bytes):
-                self._overflowed += 1
-            else:
-                self._messages.append(item)
-                self._bytes += len(item.payload)
-            self._changed.notify()
+        """Called by the network thread; never blocks and never raises."""
+        if isinstance(item, Message):
+            if item.qos == 0 and self._full():
+                self._refused += 1
+                return
+            self._put += 1
+            self._put_bytes += len(item.payload)
+        self._queue.put(item)
+
+    def _full(self) -> bool:
+        return (
+            self._put - self._taken >= self._most or self._put_bytes - self._taken_bytes >= self._most_bytes
+        )
 
     def wake(self) -> None:
-        """Makes a waiting `take` return at once; safe in a signal handler, since the lock is reentrant."""
-        with self._changed:
-            self._changed.notify()
+        """Makes a waiting `take` return at once; safe in a signal handler, since the queue is reentrant."""
+        self._queue.put(None)
 
     def take(self, most: int, wait: float) -> tuple[list[Message], list[Notice]]:
         """All notices and up to `most` messages; waits up to `wait` seconds for the first of them."""
-        with self._changed:
+        with suppress(Empty):
             if not self._notices and not (self._messages and most):
-                self._changed.wait(wait)
-            notices = list(self._notices)
-            self._notices.clear()
-            messages = [self._messages.popleft() for _ in range(min(most, len(self._messages)))]
-            self._bytes -= sum(len(message.payload) for message in messages)
-            return messages, notices
+                self._sort(self._queue.get(timeout=wait))
+            while True:
+                self._sort(self._queue.get_nowait())
+        messages = [self._messages.popleft() for _ in range(min(most, len(self._messages)))]
+        notices, self._notices = self._notices, []
+        self._taken += len(messages)
+        self._taken_bytes += sum(len(message.payload) for message in messages)
+        return messages, notices
+
+    def _sort(self, item: Message | Notice | None) -> None:
+        if isinstance(item, Message):
+            self._messages.append(item)
+        elif item is not None:
+            self._notices.append(item)
 
     def overflowed(self) -> int:
         """Messages turned away since the last call."""
-        with self._changed:
-            count, self._overflowed = self._overflowed, 0
-            return count
+        refused = self._refused
+        count, self._reported = refused - self._reported, refused
+        return count

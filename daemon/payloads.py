@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     from detector.events import AlertChanged, Scored, StateChanged
     from detector.pipeline import Champions
 
+EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC; with a time zone it would be written as +00:00
+
 
 def iso(at: int) -> str:
     """Milliseconds since the epoch as `2026-01-04T10:00:00.000Z`."""
-    moment = datetime.fromtimestamp(at // 1000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{at % 1000:03d}Z"
+    return f"{(EPOCH + timedelta(milliseconds=at)).isoformat(timespec='milliseconds')}Z"
 
 
 def alert(event: AlertChanged) -> bytes:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from detector.scoring import Detector
 
 MOST = 1000  # messages in one step: enough to fill batches, few enough to keep a step well below a second
+APART = 0.004  # seconds from one step to the next, so that under load a commit is worth its while
 TICK = 1.0  # seconds between looks at the clock, and that a step waits for the first message
 ALIVE = "alive"  # file in the state directory whose age is that of the last sign of life
 PRUNE_EVERY = 10.0  # seconds
@@ -69,26 +70,31 @@ class Service:
         self._announcer = announcer
         self._tally = tally
         self.stopping = False
-        self._ticked = self._pruned = self._subscribed = 0.0
+        self._stepped = self._ticked = self._pruned = self._subscribed = 0.0
         self._sent: list[int] = []
         self._undeliverable: list[tuple[int, str]] = []
 
     def step(self) -> None:
         """Takes what has arrived, waiting a tick for the first of it, and deals with it."""
+        time.sleep(max(0.0, self._stepped + APART - time.monotonic()))
         messages, notices = self._intake.take(MOST, TICK)
+        self._stepped = time.monotonic()
         for notice in notices:
             self._hear(notice)
         transaction = Transaction(sent=self._sent, undeliverable=self._undeliverable)
         events = self._follow(messages, transaction) if messages else []
-        if time.monotonic() - self._ticked >= TICK:
+        ticks = time.monotonic() - self._ticked >= TICK
+        if ticks:
             events += self._tick()
         self._record(events, transaction)
-        numbers = self._commit(transaction)
+        # What the broker took is noted with the next readings: a commit of its own would hold them up.
+        due = ticks or transaction.urgent()
+        numbers = self._commit(transaction) if due else []
         if numbers is None:
             return
-        self._sent, self._undeliverable = [], []
-        for message in messages:
-            self._connection.acknowledge(message)
+        if due:
+            self._sent, self._undeliverable = [], []
+        self._connection.acknowledge(messages)
         stored = [
             Outgoing(topic, payload, retain=False, number=number)
             for number, (topic, payload) in zip(numbers, transaction.outgoing, strict=True)

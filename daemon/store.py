@@ -44,6 +44,9 @@ CREATE TABLE subscriptions (topic TEXT PRIMARY KEY) STRICT;
 UNDELIVERABLE = "publication_too_large"  # the reason in the dead letters
 KEPT_PAYLOAD = 16_384  # bytes of a dead letter: enough to see what it was
 BUSY = 500  # milliseconds that a commit waits for another process; who waits sees no signal
+# Pages of 4 KiB in the log before they go to the file. Readings of many machines touch the same pages again
+# and again: at 1,000 machines this takes a third of the time that SQLite's own 1,000 pages take.
+CHECKPOINT = 4000
 MAX_NAMES = 1_000_000  # sensors of all stored layouts: memory of about 100 MB
 
 
@@ -84,6 +87,7 @@ class Store:
             if not read_only:
                 self._database.execute("PRAGMA journal_mode = WAL")
                 self._database.execute(f"PRAGMA synchronous = {durability}")
+                self._database.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT}")
             self._retention = Retention(self._database)
             self._prepare(read_only=read_only)
             if not read_only:

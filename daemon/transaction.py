@@ -37,11 +37,8 @@ class Transaction:
 
     def empty(self) -> bool:
         """Whether there is nothing to commit."""
-        return not (
-            self.readings
-            or self.snapshots
-            or self.outgoing
-            or self.refusals
-            or self.sent
-            or self.undeliverable
-        )
+        return not (self.urgent() or self.sent or self.undeliverable)
+
+    def urgent(self) -> bool:
+        """Whether anything waits for the commit; that the broker took a message may be noted later."""
+        return bool(self.readings or self.snapshots or self.outgoing or self.refusals)

@@ -85,7 +85,8 @@ def _command(kind: Kind, port: int, folder: Path) -> list[str]:
         raise DemoError("broker: mosquitto must be installed, got none on the path or in /usr/sbin")
     config = folder / "mosquitto.conf"
     config.write_text(
-        f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nmax_queued_messages 0\n",
+        f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nmax_queued_messages 0\n"
+        "set_tcp_nodelay true\n",  # else a small message waits until the one before it is confirmed
         encoding="utf-8",
     )
     return [program, "-c", str(config)]
