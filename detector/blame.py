@@ -45,5 +45,5 @@ def blame(
             value=None if np.isnan(values[i]) else float(values[i]),
             expected=float(expected[i]),
         )
-        for i in np.argsort(-share, kind="stable").tolist()
+        for i in np.argsort(-contributions, kind="stable").tolist()
     )

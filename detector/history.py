@@ -47,8 +47,8 @@ class History:
     def __len__(self) -> int:
         return len(self.at)
 
-    def rows(self, keep: slice | NDArray[np.bool_]) -> History:
-        """The chosen rows, in order."""
+    def rows(self, keep: slice | NDArray[np.bool_] | NDArray[np.intp]) -> History:
+        """The chosen rows, in the order in which they were chosen."""
         label = None if self.label is None else self.label[keep]
         return History(self.machine, self.sensors, self.at[keep], self.values[keep], label)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -22,18 +21,19 @@ from detector.events import (
 from detector.grid import Grid
 from detector.reading import Dropped, Reading
 from detector.sampler import Sample, Sampler
-from detector.scoring import Detector, Errors, total
+from detector.scoring import Detector
 from detector.stream import StreamPolicy
-from detector.window import MovingWindow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
+    from detector.fleet import Fleet, Window
+    from detector.scoring import Scores
+
 
 SILENT_INTERVALS = 3  # readings in a row that fail to come before a machine is called silent
-SCORE_DIGITS = 4  # LiteRT's results differ by up to 1e-5 with the batch size; a decision must not
 
 
 class Snapshot(msgspec.Struct, frozen=True, gc=False):
@@ -59,9 +59,9 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
 
 
 class Machine:
-    """Follows one machine: `take` and `advance` lead to a window, `judge` takes its errors.
+    """Follows one machine: `take` leads to samples, which go into its fleet's windows, `judge` to events.
 
-    Between the two the pipeline scores many windows at once.
+    Between the two the fleet scores the windows of many machines at once.
     """
 
     def __init__(self, name: str, stream: StreamPolicy, policy: AlertPolicy) -> None:
@@ -71,32 +71,32 @@ class Machine:
         self.since = 0
         self.heard_at: int | None = None
         self.detector: Detector | None = None
+        self.window: Window | None = None
         self._stream = stream
         self._policy = policy
-        self._smoothed: NDArray[np.float64] | None = None
-        self._restarted = True  # the next window does not continue the last one
 
-    def serve(self, detector: Detector | None) -> None:
-        """Starts anew with this detector: the window is empty, an open alert stays open."""
-        self.detector = detector
+    def serve(self, fleet: Fleet | None) -> None:
+        """Starts anew in this fleet: the window is empty, an open alert stays open."""
+        if self.window is not None:
+            self.window.leave()
+        self.detector = None if fleet is None else fleet.detector
+        self.window = None if fleet is None else fleet.join()
         self.grid: Grid | None = None  # until the first reading tells the machine's phase
-        self._restarted = True
-        if detector is not None:
-            self._window = MovingWindow(detector.manifest.window, len(detector.manifest.sensors))
 
     def take(self, reading: Reading) -> list[Sample] | Dropped:
         """Takes a reading; returns the samples that it completes, or why it was dropped."""
-        taken = Dropped.FUTURE if self._stream.ahead(reading) else self._sample(reading)
-        if reading.received_at is not None and not isinstance(taken, Dropped):
-            self.heard_at = reading.received_at
+        received_at = reading.received_at
+        if received_at is not None and self._stream.ahead(reading.at, received_at):
+            return Dropped.FUTURE
+        taken = [] if self.detector is None else self._sample(reading, self.detector)
+        if received_at is not None and not isinstance(taken, Dropped):
+            self.heard_at = received_at
         return taken
 
-    def _sample(self, reading: Reading) -> list[Sample] | Dropped:
-        if self.detector is None:
-            return []
+    def _sample(self, reading: Reading, detector: Detector) -> list[Sample] | Dropped:
         first = self.grid is None
         if first:
-            self._begin(self.detector.manifest.grid.of_machine(reading.at))
+            self._begin(detector.manifest.grid.of_machine(reading.at))
         samples = self._sampler.feed(reading)
         if isinstance(samples, Dropped):
             if first:
@@ -116,7 +116,8 @@ class Machine:
     def _holds(self, reading: Reading) -> bool:
         """Whether the window has a value for all that the reading brings."""
         assert self.grid is not None
-        row = self._window.row(self.grid.slot(reading.at))
+        assert self.window is not None
+        row = self.window.row(self.grid.slot(reading.at))
         if row is None:
             return False
         return not any(
@@ -124,64 +125,42 @@ class Machine:
             for column, source in self._sampler.layout(reading.sensors).columns
         )
 
-    def advance(self, sample: Sample) -> NDArray[np.float64] | None:
-        """Moves the window on; returns it where one ends here, shape (T, F), valid until the next call."""
-        if sample.missed is None:
-            self._restarted = True
-        self._window.push(sample)
-        return self._window.view() if self._window.due(sample.slot) else None
-
-    def warming_up(self) -> bool:
-        """Whether the window is not full yet."""
-        return not self._window.full()
-
     def wait(self, at: int) -> list[Event]:
-        """Says that something came before there is a full window, or without a model."""
-        if self.detector is None:
-            return self._enter(MachineState.NO_MODEL, at)
+        """Says that a reading came, without a model."""
+        return self._enter(MachineState.NO_MODEL, at)
+
+    def warm_up(self, at: int) -> list[Event]:
+        """Says that a sample came, without a full window."""
         return self._not_scored(at, NotScoredReason.WARMING_UP, MachineState.WARMING_UP)
 
-    def take_restarted(self) -> bool:
-        """Whether the window just returned does not continue the one before; and forgets it."""
-        restarted, self._restarted = self._restarted, False
-        return restarted
-
-    def judge(
-        self, at: int, window: NDArray[np.float64], errors: Errors, row: int, *, restarted: bool
-    ) -> list[Event]:
+    def judge(self, at: int, values: NDArray[np.float64], scores: Scores, row: int) -> list[Event]:
         """Judges a scored window.
 
         Args:
             at: When it ended.
-            window: The window itself, shape (T, F).
-            errors: The batch in which it was scored.
+            values: Its newest sample, shape (F,); NaN where missing.
+            scores: Those of many windows.
             row: Its row there.
-            restarted: It does not continue the window judged before.
         """
         assert self.detector is not None
         manifest = self.detector.manifest
-        if restarted:
-            self._smoothed = None
+        if scores.fresh[row]:
             self.alerts.forget_recent()
-        coverage = float(errors.coverage[row])
-        if not manifest.window.scorable(coverage):
-            return self._not_scored(at, NotScoredReason.LOW_COVERAGE, MachineState.DEGRADED)
-        share, weight = errors.share[row], manifest.error.smoothing
-        if self._smoothed is not None and weight > 0:
-            share = weight * self._smoothed + (1 - weight) * share
-        error = total(share, manifest.error.kind)
-        if not math.isfinite(error):
-            return self._not_scored(at, NotScoredReason.NOT_FINITE, MachineState.DEGRADED)
-        self._smoothed = share
-        score = round(error / manifest.threshold.value, SCORE_DIGITS)
-        missing = errors.missing[row]
-        imputed = tuple(np.asarray(manifest.sensors)[missing].tolist()) if missing.any() else ()
-        scored = Scored(self.name, at, error, score, score > 1, coverage, imputed)
+        if not scores.usable[row]:
+            enough = manifest.window.scorable(scores.coverage[row])
+            reason = NotScoredReason.NOT_FINITE if enough else NotScoredReason.LOW_COVERAGE
+            return self._not_scored(at, reason, MachineState.DEGRADED)
+        score = scores.score[row]
+        scored = Scored(
+            self.name, at, scores.error[row], score, score > 1, scores.coverage[row], scores.imputed(row)
+        )
         events: list[Event] = [scored]
         changed = self.alerts.observe(self.name, at, score, self._policy)
         if changed is not None:
-            expected = self.detector.expected(errors.last[row])
-            events.append(self._alert(*changed, scored, blame(manifest.sensors, share, window[-1], expected)))
+            expected = self.detector.expected(scores.errors.last[row])
+            events.append(
+                self._alert(*changed, scored, blame(manifest.sensors, scores.share[row], values, expected))
+            )
             if changed[0] is Change.UPDATED and self.state is MachineState.ALERT:
                 events.append(self.present(at))
         events += self._enter(MachineState.NORMAL, at)
@@ -208,11 +187,12 @@ class Machine:
 
     def snapshot(self) -> Snapshot:
         """The state to store together with the readings taken so far."""
+        before = None if self.window is None else self.window.smoothed
         return Snapshot(
             model=self.detector.manifest.id if self.detector else None,
             grid=self.grid,
             emitted=self._sampler.emitted if self.grid else None,
-            smoothed=None if self._smoothed is None or self._restarted else tuple(self._smoothed.tolist()),
+            smoothed=None if before is None else tuple(before.tolist()),
             alerts=msgspec.structs.replace(self.alerts),
             state=self.state,
             since=self.since,
@@ -225,7 +205,7 @@ class Machine:
         """
         self.alerts = msgspec.structs.replace(snapshot.alerts)
         self.state, self.since = snapshot.state, snapshot.since
-        if self.detector is None:
+        if self.detector is None or self.window is None:
             return
         manifest = self.detector.manifest
         if snapshot.grid is not None and snapshot.grid.interval == manifest.grid.interval:
@@ -234,21 +214,16 @@ class Machine:
             if self.grid is None:
                 self._begin(manifest.grid.of_machine(reading.at))
             self._sampler.recall(reading)
+        samples: list[Sample] = []
         if snapshot.emitted is not None and snapshot.grid is not None:
             newest = snapshot.grid.time(snapshot.emitted)
             if self.grid is None:
                 self._begin(manifest.grid.of_machine(newest))
             assert self.grid is not None
-            self._push(self._sampler.settle(self.grid.slot(newest)))
+            samples = self._sampler.settle(self.grid.slot(newest))
         elif self.grid is not None:
-            self._push(self._sampler.complete())
-        if snapshot.model == manifest.id and snapshot.smoothed is not None:
-            self._smoothed = np.asarray(snapshot.smoothed)
-            self._restarted = False
-
-    def _push(self, samples: list[Sample]) -> None:
-        for sample in samples:
-            self._window.push(sample)
+            samples = self._sampler.complete()
+        self.window.recall(samples, snapshot.smoothed if snapshot.model == manifest.id else None)
 
     def _not_scored(self, at: int, reason: NotScoredReason, state: MachineState) -> list[Event]:
         return [NotScored(self.name, at, reason), *self._enter(state, at)]

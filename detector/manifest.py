@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from hashlib import sha256
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import msgspec
 
 from detector.grid import Grid
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 SCHEMA = 1
 
@@ -40,9 +44,13 @@ class WindowSpec(_Spec, frozen=True):
         if self.length < 1 or self.stride < 1 or self.max_gap < 0 or not 0 <= self.min_coverage <= 1:
             raise ValueError(f"window: length, stride >= 1, max_gap >= 0, 0 <= min_coverage <= 1, got {self}")
 
-    def scorable(self, coverage: float) -> bool:
-        """Whether a window with this share of its values there is scored; never one without any."""
-        return coverage > 0 and coverage >= self.min_coverage
+    @overload
+    def scorable(self, coverage: float) -> bool: ...
+    @overload
+    def scorable(self, coverage: NDArray[np.float64]) -> NDArray[np.bool_]: ...
+    def scorable(self, coverage: float | NDArray[np.float64]) -> bool | NDArray[np.bool_]:
+        """Whether windows with this share of their values there are scored; never one without any."""
+        return (coverage > 0) & (coverage >= self.min_coverage)
 
 
 class ImputerSpec(_Spec, frozen=True):

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from detector.events import Event, ReadingDropped
+from detector.fleet import Fleet
 from detector.machine import Machine, Snapshot
 from detector.reading import Dropped, Reading
 from detector.stream import StreamPolicy
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from detector.alerts import AlertPolicy
-    from detector.scoring import Detector, Errors
+    from detector.scoring import Detector
 
 
 class Champions(msgspec.Struct, frozen=True, eq=False):
@@ -36,42 +37,18 @@ class Champions(msgspec.Struct, frozen=True, eq=False):
         return [*([self.shared] if self.shared else []), *self.own.values()]
 
 
-class _Batch:
-    """Windows of one detector that are scored together."""
-
-    __slots__ = ("count", "detector", "windows")
-
-    def __init__(self, detector: Detector) -> None:
-        spec = detector.manifest.window
-        self.detector = detector
-        self.windows = np.empty((1, spec.length, len(detector.manifest.sensors)))
-        self.count = 0
-
-    def add(self, window: NDArray[np.float64]) -> int:
-        """Copies a window in; returns its row."""
-        if self.count == len(self.windows):
-            self.windows = np.concatenate([self.windows, np.empty_like(self.windows)])
-        self.windows[self.count] = window
-        self.count += 1
-        return self.count - 1
-
-    def score(self) -> Errors:
-        """Scores what is in it and starts anew; the windows stay readable until the next `add`."""
-        count, self.count = self.count, 0
-        return self.detector.errors(self.windows[:count])
+MAX_BATCH = 256  # turns before they are scored: more gain nothing
+MAX_CELLS = 2**18  # numbers in all their windows: 1 MiB, so that they stay in the processor's cache
 
 
-class _Due(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """A sample whose window waits in a batch, or is not full yet (no batch)."""
+class _Turn(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """A sample that waits for the scoring of the window that ends at it; `row` is None without one."""
 
     machine: Machine
+    fleet: Fleet
     at: int
-    batch: _Batch | None = None
-    row: int = 0
-    restarted: bool = False
-
-
-MAX_BATCH = 64  # LiteRT gains nothing beyond; a larger batch only takes memory
+    values: NDArray[np.float64]
+    row: int | None
 
 
 class Pipeline:
@@ -86,8 +63,11 @@ class Pipeline:
         self._stream = stream
         self._policy = alerts
         self._machines: dict[str, Machine] = {}
-        self._batches: dict[int, _Batch] = {}  # by the detector's identity
-        self._pending: list[ReadingDropped | _Due] = []
+        self._fleets: dict[Detector, Fleet] = {}
+        self._busy: set[Fleet] = set()  # those that took anything since the last scoring
+        self._turns: list[_Turn | list[Event]] = []  # in order of arrival: what waits, or has happened
+        self._cells = 0
+        self._scratch = np.empty(0, dtype=np.float32)
 
     def on_readings(self, readings: Iterable[Reading]) -> list[Event]:
         """Takes readings in order of arrival; returns what happened, in order.
@@ -96,10 +76,8 @@ class Pipeline:
         """
         events: list[Event] = []
         for reading in readings:
-            self._take(reading)
-            if len(self._pending) >= MAX_BATCH:
-                events += self._flush()
-        events += self._flush()
+            self._take(reading, events)
+        self._flush(events)
         return events
 
     def on_tick(self, now: int) -> list[Event]:
@@ -117,7 +95,7 @@ class Pipeline:
     def restore(self, name: str, snapshot: Snapshot, readings: Iterable[Reading]) -> None:
         """Takes up a machine where `snapshot` left it; see `Machine.restore`."""
         machine = Machine(name, self._stream, self._policy)
-        machine.serve(self.champions.of(name))
+        machine.serve(self._fleet(self.champions.of(name)))
         machine.restore(snapshot, readings)
         self._machines[name] = machine
 
@@ -138,60 +116,62 @@ class Pipeline:
                 # All is read before anything is touched.
                 turns.append((machine, detector, tuple(recent(name, detector)) if detector else ()))
         self.champions = champions
-        self._batches.clear()
         for machine, detector, readings in turns:
             snapshot = machine.snapshot()
-            machine.serve(detector)
+            machine.serve(self._fleet(detector))
             machine.restore(snapshot, readings)
+        serving = set(champions.all())
+        self._fleets = {each: fleet for each, fleet in self._fleets.items() if each in serving}
         return [machine.name for machine, _, _ in turns]
 
-    def _take(self, reading: Reading) -> None:
+    def _fleet(self, detector: Detector | None) -> Fleet | None:
+        if detector is None:
+            return None
+        if detector not in self._fleets:
+            self._fleets[detector] = Fleet(detector)
+        return self._fleets[detector]
+
+    def _take(self, reading: Reading, events: list[Event]) -> None:
         machine = self._machines.get(reading.machine)
         if machine is None:
             if len(self._machines) >= self._stream.max_machines:
-                self._pending.append(ReadingDropped(reading, Dropped.TOO_MANY_MACHINES))
+                self._turns.append([ReadingDropped(reading, Dropped.TOO_MANY_MACHINES)])
                 return
             machine = self._machines[reading.machine] = Machine(reading.machine, self._stream, self._policy)
-            machine.serve(self.champions.of(reading.machine))
+            machine.serve(self._fleet(self.champions.of(reading.machine)))
         samples = machine.take(reading)
         if isinstance(samples, Dropped):
-            self._pending.append(ReadingDropped(reading, samples))
+            self._turns.append([ReadingDropped(reading, samples)])
             return
-        detector = machine.detector
-        if detector is None:
-            self._pending.append(_Due(machine, reading.at))
+        window = machine.window
+        if window is None:
+            self._turns.append(machine.wait(reading.at))
             return
-        assert machine.grid is not None
         for sample in samples:
-            at = machine.grid.time(sample.slot)
-            window = machine.advance(sample)
-            if window is not None:
-                batch = self._batch(detector)
-                self._pending.append(_Due(machine, at, batch, batch.add(window), machine.take_restarted()))
-            elif machine.warming_up():
-                self._pending.append(_Due(machine, at))
+            if len(self._turns) >= MAX_BATCH or self._cells >= MAX_CELLS or not window.has_room(sample):
+                self._flush(events)
+            fleet = window.fleet
+            self._busy.add(fleet)
+            row = window.push(sample)
+            if row is not None:
+                self._cells += fleet.cells
+            if row is not None or not window.full():
+                self._turns.append(_Turn(machine, fleet, sample.at, sample.values, row))
 
-    def _batch(self, detector: Detector) -> _Batch:
-        batch = self._batches.get(id(detector))
-        if batch is None:
-            batch = self._batches[id(detector)] = _Batch(detector)
-        return batch
-
-    def _flush(self) -> list[Event]:
-        """Scores what is pending, then judges it in the order in which it came."""
-        errors = {
-            batch: batch.score() for batch in {d.batch for d in self._pending if isinstance(d, _Due)} if batch
-        }
-        events: list[Event] = []
-        for due in self._pending:
-            if isinstance(due, ReadingDropped):
-                events.append(due)
-            elif due.batch is None:
-                events += due.machine.wait(due.at)
+    def _flush(self, events: list[Event]) -> None:
+        """Scores the windows that are due; adds what has happened, in order of arrival."""
+        if self._scratch.size < self._cells:
+            self._scratch = np.empty(self._cells, dtype=np.float32)
+        for fleet in self._busy:
+            fleet.score(self._scratch)
+        for turn in self._turns:
+            if isinstance(turn, list):
+                events += turn
+            elif turn.row is None:
+                events += turn.machine.warm_up(turn.at)
             else:
-                window = due.batch.windows[due.row]
-                events += due.machine.judge(
-                    due.at, window, errors[due.batch], due.row, restarted=due.restarted
-                )
-        self._pending.clear()
-        return events
+                assert turn.fleet.scores is not None
+                events += turn.machine.judge(turn.at, turn.values, turn.fleet.scores, turn.row)
+        self._busy.clear()
+        self._turns.clear()
+        self._cells = 0

@@ -21,12 +21,14 @@ class Sample(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     Attributes:
         slot: Its slot of the grid.
+        at: The slot's time, in milliseconds since the epoch.
         values: Shape (F,), float64, NaN where missing.
         missed: Empty slots directly before it; None when it does not continue what was before
             (the first sample, or the first after a hole longer than a window may bridge).
     """
 
     slot: int
+    at: int
     values: NDArray[np.float64]
     missed: int | None
 
@@ -36,11 +38,12 @@ class Layout(msgspec.Struct, frozen=True, eq=False):
 
     Attributes:
         columns: (column of the sample, position in the reading) of each sensor that is known.
-        order: Positions in the order of the sample's columns, shape (F,); None unless all F are there.
+        order: Positions in the order of the sample's columns, shape (F,), or a slice where they are in
+            that order already; None unless all F are there.
     """
 
     columns: list[tuple[int, int]]
-    order: NDArray[np.intp] | None
+    order: NDArray[np.intp] | slice | None
 
 
 class _Slot:
@@ -90,8 +93,10 @@ class Sampler:
         "_grid",
         "_lateness",
         "_latest",
+        "_layout",
         "_layouts",
         "_max_gap",
+        "_named",
         "_newest",
         "_open",
         "_sensors",
@@ -114,21 +119,26 @@ class Sampler:
         self._open: dict[int, _Slot] = {}
         self._latest: int | None = None
         self._layouts: dict[tuple[str, ...], Layout] = {}
+        self._named: tuple[str, ...] | None = None  # the newest reading's sensors, and its layout
+        self._layout = Layout([], None)
         self._newest: int | None = None  # slot of the newest sample; `emitted`, unless `settle` was called
         self.emitted: int | None = None  # the newest slot that is settled
 
     def feed(self, reading: Reading) -> list[Sample] | Dropped:
         """Takes one reading; returns the samples that it completes, oldest first."""
         at = reading.at
-        layout = self.layout(reading.sensors)
+        if reading.sensors is not self._named:  # senders name the same sensors again and again
+            self._named, self._layout = reading.sensors, self.layout(reading.sensors)
+        layout, emitted = self._layout, self.emitted
         if not layout.columns:
             return Dropped.NO_KNOWN_SENSOR
         slot = self._grid.slot(at)
-        if self.emitted is not None and slot <= self.emitted:
+        if emitted is not None and slot <= emitted:
             return Dropped.LATE
-        if layout.order is not None and not self._open and self._follows(slot):
+        if layout.order is not None and not self._open and (emitted is None or slot == emitted + 1):
             # The usual case: a whole reading for the next slot, nothing pending.
-            self._latest = at if self._latest is None else max(self._latest, at)
+            if self._latest is None or at > self._latest:
+                self._latest = at
             return [self._emit(slot, reading.values[layout.order])]
         pending = self._open.get(slot)
         if pending is None:
@@ -183,7 +193,7 @@ class Sampler:
         if missed is not None and missed > self._max_gap:
             missed = None
         self.emitted = self._newest = slot
-        return Sample(slot, values, missed)
+        return Sample(slot, self._grid.time(slot), values, missed)
 
     def layout(self, sensors: tuple[str, ...]) -> Layout:
         """Where a reading's values belong."""
@@ -192,7 +202,9 @@ class Sampler:
             position = {name: i for i, name in enumerate(sensors)}
             columns = [(c, position[name]) for c, name in enumerate(self._sensors) if name in position]
             whole = len(columns) == len(self._sensors)
-            layout = Layout(columns, np.array([source for _, source in columns]) if whole else None)
+            order = [source for _, source in columns]
+            same = slice(None) if order == list(range(len(sensors))) else np.array(order)
+            layout = Layout(columns, same if whole else None)
             if len(self._layouts) >= MAX_LAYOUTS:
                 self._layouts.clear()
             self._layouts[sensors] = layout

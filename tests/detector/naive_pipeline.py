@@ -18,10 +18,9 @@ from detector.events import (
     StateChanged,
 )
 from detector.grid import Grid
-from detector.machine import SCORE_DIGITS
 from detector.manifest import Manifest
 from detector.reading import Reading
-from detector.scoring import Autoencoder
+from detector.scoring import SCORE_DIGITS, Autoencoder
 from detector.stream import StreamPolicy
 from tests.detector.naive import Row, Sampling, shares, stretches, total, window
 

@@ -8,12 +8,15 @@ from numpy.typing import NDArray
 
 from detector.alerts import AlertPolicy
 from detector.events import Event
+from detector.fleet import SPARE
 from detector.litert import LiteRTModel
-from detector.manifest import Manifest
+from detector.manifest import Manifest, WindowSpec
 from detector.pipeline import MAX_BATCH, Champions
 from detector.reading import Reading
 from detector.stream import StreamPolicy
 from tests.detector.examples import (
+    SECOND,
+    START,
     Projection,
     alert_policies,
     assert_same,
@@ -83,7 +86,7 @@ def test_no_batch_is_larger_than_the_limit() -> None:
             return super().reconstruct(windows)
 
     pipeline(detector(model=Counter(3, 2))).on_readings(whole(("flow", "load"), [[0, 0]] * 300))
-    assert max(sizes) == MAX_BATCH
+    assert max(sizes) == SPARE
 
 
 @settings(max_examples=25)
@@ -94,3 +97,19 @@ def test_grouping_changes_nothing_with_a_real_model(
     champions = Champions(shared=detector(manifest(), LiteRTModel(tflite(), length=3, width=2)))
     at_once = grouped(stream, set(), champions, StreamPolicy(), alerting)
     assert_same(grouped(stream, cuts, champions, StreamPolicy(), alerting), at_once)
+
+
+@pytest.mark.parametrize("max_gap", [0, 7, 100])
+@pytest.mark.parametrize("length", [1, 5, 2 * SPARE])
+def test_rings_that_wrap_and_holes_of_all_sizes_change_nothing(length: int, max_gap: int) -> None:
+    made = manifest(window=WindowSpec(length=length, max_gap=max_gap, min_coverage=0.0))
+    champions = Champions(shared=detector(made))
+    random = np.random.default_rng(length * 1000 + max_gap)
+    slots = np.cumsum(random.choice([1] * 40 + [2, 3, 8, 9, 50, 101, 102], size=1_500)).tolist()
+    stream = [
+        Reading("press-1", START + slot * SECOND, ("flow", "load"), random.choice([0.0, 1.0, np.nan], size=2))
+        for slot in slots
+    ]
+    policies = StreamPolicy(), AlertPolicy()
+    one_by_one = grouped(stream, set(range(len(stream))), champions, *policies)
+    assert_same(grouped(stream, set(), champions, *policies), one_by_one)

@@ -32,9 +32,9 @@ class Recorder(Detector):
 
     def __init__(self, made: Manifest) -> None:
         super().__init__(made, Projection(made.window.length, len(made.sensors)))
-        self.seen: list[NDArray[np.float64]] = []
+        self.seen: list[NDArray[np.float32]] = []
 
-    def errors(self, windows: NDArray[np.float64]) -> Errors:
+    def errors(self, windows: NDArray[np.float32]) -> Errors:
         self.seen += list(windows.copy())
         return super().errors(windows)
 
@@ -71,7 +71,7 @@ def test_the_windows_of_a_history_are_those_that_the_pipeline_scores(
     found = [window for segment in segments(history, grid, spec.max_gap) for window in windows(segment, spec)]
     assert len(recorder.seen) == len(found)
     for seen, window in zip(recorder.seen, found, strict=True):
-        np.testing.assert_array_equal(seen, window)
+        np.testing.assert_array_equal(seen, recorder.scale(window))
 
 
 @given(history=histories(), spec=specs)

@@ -21,12 +21,17 @@ WINDOWS = st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(1, 3)).fla
 )
 
 
+def unscaled(width: int) -> Scaler:
+    return Scaler(ScalerSpec("standard", (0.0,) * width, (1.0,) * width))
+
+
 @pytest.mark.parametrize("method", ["last", "mean", "median"])
 @given(windows=WINDOWS)
 def test_imputation_is_that_of_the_definition(method: ImputationMethod, windows: NDArray[np.float64]) -> None:
     fallback = tuple(100.0 + i for i in range(windows.shape[2]))
-    filled = Imputer(ImputerSpec(method, fallback)).fill(windows, np.isnan(windows))
-    for window, result in zip(windows, filled, strict=True):
+    scaled = windows.astype(np.float32)
+    filled = Imputer(ImputerSpec(method, fallback), unscaled(len(fallback))).fill(scaled, np.isnan(scaled))
+    for window, result in zip(scaled, filled, strict=True):
         for i, value in enumerate(fallback):
             assert result[:, i].tolist() == naive.impute(window[:, i].tolist(), method, value)
 
@@ -43,8 +48,9 @@ def test_imputation_is_that_of_the_definition(method: ImputationMethod, windows:
 def test_last_takes_the_newest_earlier_value_else_the_oldest_later_else_the_fallback(
     column: list[float], filled: list[float]
 ) -> None:
-    window = np.array(column)[None, :, None]
-    assert Imputer(ImputerSpec("last", (9.0,))).fill(window, np.isnan(window)).ravel().tolist() == filled
+    window = np.array(column, dtype=np.float32)[None, :, None]
+    imputer = Imputer(ImputerSpec("last", (9.0,)), unscaled(1))
+    assert imputer.fill(window, np.isnan(window)).ravel().tolist() == filled
 
 
 @given(values=arrays(np.float64, (4, 2), elements=st.floats(-1e4, 1e4)))
@@ -68,7 +74,8 @@ def test_errors_are_those_of_the_definition(kind: ErrorKind, windows: NDArray[np
     sensors = tuple(f"s{i}" for i in range(width))
     made = manifest(sensors=sensors, window=WindowSpec(length=length), error=ErrorSpec(kind=kind))
     model = Projection(length, width)
-    errors = detector(made, model).errors(windows)
+    scoring = detector(made, model)
+    errors = scoring.errors(scoring.scale(windows))
     for n in range(count):
         rows = [tuple(row) for row in windows[n].tolist()]
         parts, expected = naive.shares(rows, made, model)
@@ -92,7 +99,8 @@ def test_each_kind_of_error_is_what_its_name_says() -> None:
     def error(kind: ErrorKind) -> float:
         made = manifest(window=WindowSpec(length=2), error=ErrorSpec(kind=kind))
         plain = msgspec.structs.replace(made, scaler=ScalerSpec("standard", (0.0, 0.0), (1.0, 1.0)))
-        return total(detector(plain, Nothing()).errors(window).share[0], kind)
+        scoring = detector(plain, Nothing())
+        return float(total(scoring.errors(scoring.scale(window)).share[0], kind))
 
     assert error("mse") == pytest.approx((1 + 4 + 9) / 3)
     assert error("rmse") == pytest.approx(math.sqrt((1 + 4 + 9) / 3))
@@ -109,4 +117,5 @@ def test_an_imputed_value_counts_nothing_in_the_error(window: NDArray[np.float64
             rebuilt[:, 1, 0] += other
             return rebuilt
 
-    assert detector(manifest(), Off()).errors(window[None]).share.tolist() == [[0.0, 0.0]]
+    scoring = detector(manifest(), Off())
+    assert scoring.errors(scoring.scale(window[None])).share.tolist() == [[0.0, 0.0]]

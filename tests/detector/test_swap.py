@@ -104,7 +104,7 @@ def test_what_served_before_a_swap_is_let_go() -> None:
     for i in range(9):
         target.on_readings(stream[i : i + 1])
         swapped(target, Champions(shared=detector(manifest(f"bundle-{i}"))), stream[: i + 1])
-    assert len(target._batches) <= 1
+    assert len(target._fleets) == 1
 
 
 def test_a_swap_that_cannot_read_the_store_leaves_the_machine_as_it_was() -> None:
