@@ -9,8 +9,8 @@ import click
 import msgspec
 
 from cli.exits import CommandError, Exit
+from cli.histories import read
 from cli.options import config_option, files_argument, json_option, load_settings, machine_option
-from cli.replay import read
 from cli.tables import print_table
 from config.policies import milliseconds
 from trainer.wording import counted, duration

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import click
 import msgspec
 
+from cli.backtest import replayed, served
 from cli.exits import CommandError, Exit
+from cli.histories import recorded
 from cli.options import config_option, files_argument, json_option, load_settings, machine_option
-from cli.replay import pipeline_of, read, replayed
+from detector.events import Event
+from detector.history import History
+from detector.scoring import Detector
+from trainer.evaluation import Laying, Tally, summed
 
 
 @click.command(short_help="How good the detector is on labelled data.")
@@ -28,27 +36,21 @@ def evaluate(
     without point adjustment; a row without a score counts as not alarmed. An alert counts where it
     opened: in an event it has found it, on a normal row it is false.
     """
-    _, settings = load_settings(config)
-    histories = read(labelled, settings, machine)
-    unlabelled = [history.machine for history in histories if history.label is None]
-    if unlabelled:
-        raise CommandError(
-            Exit.DATA,
-            f"{', '.join(unlabelled)}: must have a column {settings.history.label_column} "
-            "(0 normal, 1 anomalous, -1 unknown), got none; history.label_column names it",
-        )
-    pipeline = pipeline_of(settings, bundle, histories)
-    events = list(replayed(histories, pipeline))
-    from trainer.evaluation import evaluate as measure
-    from trainer.evaluation import rows
+    from config.policies import milliseconds
 
-    laid = []
-    for history in histories:
-        detector = pipeline.champions.of(history.machine)
-        if detector is not None:
-            manifest = detector.manifest
-            laid.append(rows(history, events, grid=manifest.grid, stride=manifest.window.stride))
-    result = measure(laid)
+    _, settings = load_settings(config)
+    with recorded(labelled, settings, machine) as recordings:
+        unlabelled = [recording.machine for recording in recordings if not recording.labelled]
+        if unlabelled:
+            raise CommandError(
+                Exit.DATA,
+                f"{', '.join(unlabelled)}: must have a column {settings.history.label_column} "
+                "(0 normal, 1 anomalous, -1 unknown), got none; history.label_column names it",
+            )
+        machines = served(settings, bundle, recordings)
+        work = partial(tally, lateness=milliseconds(settings.readings.lateness))
+        with closing(replayed(machines, settings, work)) as tallies:
+            result = summed(list(tallies))
     if as_json:
         click.echo(msgspec.json.encode(asdict(result)).decode())
         return
@@ -56,6 +58,19 @@ def evaluate(
         number = getattr(result, name)
         text = "-" if number is None else f"{number:.4g}" if isinstance(number, float) else str(number)
         click.echo(f"{name:22} {text + unit if number is not None else text:>12}   {what}")
+
+
+def tally(
+    detector: Detector, blocks: Iterator[tuple[History, list[Event]]], *, lateness: int
+) -> Iterator[Tally]:
+    """Counts what the events of a machine are worth; see `cli.backtest.Work`."""
+    grid, stride = detector.manifest.grid, detector.manifest.window.stride
+    laying = Laying(grid=grid, stride=stride, lateness=lateness)
+    counted = Tally()
+    for history, events in blocks:
+        counted.add(laying.add(history, events))
+    counted.add(laying.rest())
+    yield counted
 
 
 LINES = (

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import csv
+import io
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 
 import click
+import msgspec
+import numpy as np
 
-from cli.exits import CommandError, Exit
-from cli.options import config_option, files_argument, load_settings, machine_option, need_trainer
-from cli.progress import add_task, note, progress
-from config import Settings
-from config.policies import alert_policy, stream_policy
+from cli.backtest import replayed, served
+from cli.histories import recorded
+from cli.options import config_option, files_argument, load_settings, machine_option
+from cli.progress import note
 from detector.alerts import Change
 from detector.events import AlertChanged, Event, NotScored, ReadingDropped, Scored
 from detector.history import History
-from detector.pipeline import Champions, Pipeline
-from detector.replay import replay as feed
-from registry.bundle import load
-from registry.champions import Registry
+from detector.scoring import Detector
 from trainer.wording import counted
 
 
@@ -41,105 +41,86 @@ def replay(
 ) -> None:
     """What the daemon would have said about recorded DATA: alert events as JSON lines.
 
-    DATA are CSV (also .gz) or Parquet files, laid out like a training history. It is the daemon's
-    own pipeline, so that the answer is what the daemon would have published.
+    DATA are CSV (also .gz) or Parquet files, laid out like a training history, and may be larger
+    than memory. It is the daemon's own pipeline, so that the answer is what the daemon would have
+    published. Machines come one after another by name, each in order of time.
     """
-    from daemon import payloads
-
     _, settings = load_settings(config)
-    histories = read(data, settings, machine)
-    pipeline = pipeline_of(settings, bundle, histories)
+    rows = 0
     counts: Counter[str] = Counter()
     changes: Counter[Change] = Counter()
     with ExitStack() as stack:
+        machines = served(settings, bundle, stack.enter_context(recorded(data, settings, machine)))
         table = None
         if scores is not None:
-            table = csv.writer(stack.enter_context(scores.open("w", newline="")))
-            table.writerow(["machine", "at", "score", "anomaly"])
-        for event in replayed(histories, pipeline):
-            if isinstance(event, Scored):
-                counts["scored"] += 1
-                if table is not None:
-                    table.writerow([event.machine, payloads.iso(event.at), event.score, int(event.anomaly)])
-            elif isinstance(event, AlertChanged):
-                changes[event.change] += 1
-                sys.stdout.write(payloads.alert(event).decode() + "\n")
-            elif isinstance(event, NotScored | ReadingDropped):
-                counts[event.reason.replace("_", " ")] += 1
-    rows = sum(map(len, histories))
+            table = stack.enter_context(scores.open("wb"))
+            table.write(_csv_row("machine", "at", "score", "anomaly").encode())
+        work = partial(said, scores=table is not None)
+        for block in stack.enter_context(closing(replayed(machines, settings, work))):
+            rows += block.rows
+            counts.update(block.counts)
+            changes.update(block.changes)
+            sys.stdout.write(block.alerts)
+            if table is not None:
+                table.write(block.scores)
     told = [f"{number} {what}" for what, number in counts.items()]
     told += [f"{counted(number, 'alert')} {change}" for change, number in changes.items()]
     note(f"{counted(rows, 'reading')}: {', '.join(told)}")
 
 
-def read(data: Sequence[Path], settings: Settings, machine: str | None) -> list[History]:
-    """Reads the files of history.
+class Said(msgspec.Struct, frozen=True, gc=False):
+    """What the daemon would have said about a block of one machine's readings.
 
-    Raises:
-        CommandError: They cannot be read or used.
+    Attributes:
+        rows: Readings in the block.
+        alerts: Alert events as JSON lines.
+        scores: Rows of the CSV of scores, if they were asked for.
+        counts: Windows and readings, by what became of them.
+        changes: Alert events, by what they say.
     """
-    need_trainer("reading history files")
-    from trainer.history_files import read_histories
-    from trainer.problems import Unreadable, Unusable
 
-    try:
-        return read_histories(data, settings.history, machine=machine, note=note)
-    except Unreadable as error:
-        raise CommandError(Exit.IO, *error.problems) from error
-    except Unusable as error:
-        raise CommandError(Exit.DATA, *error.problems) from error
+    rows: int
+    alerts: str
+    scores: bytes
+    counts: Counter[str]
+    changes: Counter[Change]
 
 
-def pipeline_of(settings: Settings, bundle: str | None, histories: Sequence[History]) -> Pipeline:
-    """The daemon's pipeline, with the champions or with one bundle for all machines.
+def said(_: Detector, blocks: Iterator[tuple[History, list[Event]]], *, scores: bool) -> Iterator[Said]:
+    """Makes of a machine's events what the command prints; see `cli.backtest.Work`."""
+    from daemon import payloads
 
-    Raises:
-        CommandError: No bundle would score anything, or no history has a sensor that its bundle knows.
-        BundleError: The bundle must not be used.
-    """
-    registry = Registry(settings.state_dir)
-    if bundle is not None:
-        champions = Champions(shared=load(registry.read(bundle)))
-    else:
-        champions, refused = registry.load({})
-        for error in refused:
-            note(f"anomalyd: {error}")
-        if not any(champions.of(history.machine) for history in histories):
-            names = ", ".join(history.machine for history in histories)
-            text = f"{settings.state_dir}: holds no bundle for {names}; train one: anomalyd train HISTORY"
-            raise CommandError(Exit.FAILED, text)
-    unserved = [history.machine for history in histories if champions.of(history.machine) is None]
-    if unserved:
-        note(f"left out, as no bundle serves them: {', '.join(unserved)}")
-    strangers = list(_strangers(champions, histories))
-    if len(strangers) + len(unserved) == len(histories):
-        raise CommandError(Exit.DATA, *strangers)
-    for text in strangers:
-        note(f"left out: {text}")
-    return Pipeline(champions, stream=stream_policy(settings), alerts=alert_policy(settings))
+    for history, events in blocks:
+        scored = [event for event in events if isinstance(event, Scored)]
+        others = [event for event in events if not isinstance(event, Scored)]
+        alerts = [event for event in others if isinstance(event, AlertChanged)]
+        lost = [event for event in others if isinstance(event, NotScored | ReadingDropped)]
+        counts = Counter(event.reason.replace("_", " ") for event in lost)
+        if scored:
+            counts["scored"] = len(scored)
+        yield Said(
+            rows=len(history),
+            alerts="".join(payloads.alert(event).decode() + "\n" for event in alerts),
+            scores=_table(history.machine, scored) if scores else b"",
+            counts=counts,
+            changes=Counter(event.change for event in alerts),
+        )
 
 
-def _strangers(champions: Champions, histories: Sequence[History]) -> Iterator[str]:
-    """What to say of each history that has no sensor of the bundle that serves it."""
-    for history in histories:
-        detector = champions.of(history.machine)
-        if detector is not None and not {*history.sensors} & {*detector.manifest.sensors}:
-            known = ", ".join(detector.manifest.sensors)
-            yield (
-                f"{history.machine}: must have a sensor of bundle {detector.manifest.id} ({known}), "
-                f"got {', '.join(history.sensors)}"
-            )
+def _table(machine: str, scored: Sequence[Scored]) -> bytes:
+    """One row per scored window, as CSV."""
+    at = np.array([event.at for event in scored], dtype=np.int64).astype("datetime64[ms]")
+    start = _csv_row(machine, "").rstrip()
+    times = np.datetime_as_string(at).tolist()
+    return "".join(
+        [
+            f"{start}{time}Z,{event.score!r},{'01'[event.anomaly]}\r\n"
+            for time, event in zip(times, scored, strict=True)
+        ]
+    ).encode()
 
 
-def replayed(histories: Sequence[History], pipeline: Pipeline) -> Iterator[Event]:
-    """Replays with progress."""
-    total = sum(map(len, histories))
-    with progress() as display:
-        task = add_task(display, "replaying", total)
-        done = 0
-        for event in feed(histories, pipeline):
-            if isinstance(event, Scored | NotScored):
-                done += 1
-                if done % 1000 == 0:
-                    display.update(task, completed=done)
-            yield event
+def _csv_row(*cells: str) -> str:
+    row = io.StringIO()
+    csv.writer(row).writerow(cells)
+    return row.getvalue()

@@ -12,15 +12,25 @@ import click
 import msgspec
 
 from cli.exits import CommandError, Exit
-from cli.options import config_option, files_argument, json_option, load_settings, machine_option
+from cli.histories import read, read_each
+from cli.options import (
+    config_option,
+    files_argument,
+    json_option,
+    load_settings,
+    machine_option,
+    name_problem,
+)
 from cli.progress import add_task, note, progress
-from cli.replay import read
+from cli.tables import print_table
 from config import Settings
 from detector.history import History
 from registry.champions import Registry
 from trainer.wording import DAY, counted, duration
 
 if TYPE_CHECKING:
+    from trainer.export import ExportDiffers
+    from trainer.problems import Unusable
     from trainer.training import Stage
     from trainer.turn import Turn
 
@@ -31,16 +41,36 @@ if TYPE_CHECKING:
     "Make a bundle for this machine alone (of files with a machine column, its rows are taken).  "
     "[default: one bundle that serves every machine without one of its own]",
 )
+@click.option(
+    "--per-machine",
+    is_flag=True,
+    help="Make a bundle for each machine in the files, of a `machine` column or else by the file's name. "
+    "Hundreds are fitted together. A machine whose history is no good is told and left out (exit code 65).",
+)
 @config_option
 @json_option
-def train(history: tuple[Path, ...], machine: str | None, config: Path | None, *, as_json: bool) -> None:
+def train(
+    history: tuple[Path, ...], machine: str | None, config: Path | None, *, per_machine: bool, as_json: bool
+) -> None:
     """Fit a detector on the HISTORY of normal operation and put it into service.
 
     HISTORY is any number of CSV (also .gz) or Parquet files: a column `timestamp`, optionally
     `machine` and `label` (rows labelled 1 are left out), every other column is a sensor. The bundle
     serves at once if it passes the gate; `anomalyd models list` shows what there is.
     """
+    if per_machine and machine is not None:
+        raise click.UsageError(
+            "--per-machine makes a bundle for each machine, --machine for one: give one of them"
+        )
     _, settings = load_settings(config)
+    if per_machine:
+        train_each(history, settings, as_json=as_json)
+    else:
+        train_one(history, settings, machine, as_json=as_json)
+
+
+def train_one(history: tuple[Path, ...], settings: Settings, machine: str | None, *, as_json: bool) -> None:
+    """Makes one bundle and prints what it is."""
     histories = read(history, settings, machine)
     note(f"{sum(map(len, histories))} readings of {len(histories[0].sensors)} sensors")
     turn = turn_of(histories, settings, machine, tuple(path.name for path in history))
@@ -68,6 +98,79 @@ def train(history: tuple[Path, ...], machine: str | None, config: Path | None, *
         f"decision    {'in service' if turn.decision.promote else 'not in service'}: {turn.decision.text}"
     )
     click.echo(f"report      {settings.state_dir / 'bundles' / manifest.id / 'report.html'}")
+
+
+def train_each(history: tuple[Path, ...], settings: Settings, *, as_json: bool) -> None:
+    """Makes a bundle for each machine and prints a line for each.
+
+    Raises:
+        CommandError: Some machines got none; the others' bundles are written.
+    """
+    found, wrong = read_each(history, settings)
+    histories = []
+    for one, files in found:
+        problem = name_problem(one.machine)
+        if problem:
+            wrong[one.machine] = (f"a machine's name {problem}",)
+        else:
+            histories.append((one, tuple(path.name for path in files)))
+    rows = sum(len(one) for one, _ in histories)
+    note(f"{rows} readings of {counted(len(histories), 'machine')}")
+    turns: list[dict[str, Any]] = []
+    try:
+        for machine, turn in turns_of(histories, settings):
+            if isinstance(turn, Exception):
+                wrong[machine] = tuple(str(turn).splitlines())
+            else:
+                turns.append(summary(turn))
+    finally:  # what was promoted before an error serves already
+        turns.sort(key=lambda turn: str(turn["machine"]))
+        _print(turns, wrong, as_json=as_json)
+    if wrong:
+        problems = [f"machine {name}: {text}" for name, texts in sorted(wrong.items()) for text in texts]
+        made = f"{len(wrong)} of {counted(len(wrong) + len(turns), 'machine')} got no bundle"
+        raise CommandError(Exit.DATA, *problems, made)
+
+
+def _print(turns: list[dict[str, Any]], wrong: dict[str, tuple[str, ...]], *, as_json: bool) -> None:
+    if as_json:
+        failed = [
+            {"machine": name, "promoted": False, "reason": "unusable_history", "text": "\n".join(texts)}
+            for name, texts in sorted(wrong.items())
+        ]
+        click.echo(msgspec.json.encode([*turns, *failed]).decode())
+    elif turns:
+        print_table(
+            ("machine", "bundle", "decision", "parameters", "threshold", "false alerts a day"),
+            (
+                (
+                    turn["machine"],
+                    turn["bundle"],
+                    "in service" if turn["promoted"] else f"not in service: {turn['reason']}",
+                    f"{turn['metrics']['parameters']:.0f}",
+                    f"{turn['threshold']['value']:.4g}",
+                    f"{turn['metrics']['held_back_alerts_per_day']:.2g}",
+                )
+                for turn in turns
+            ),
+            numbers_from=3,
+        )
+
+
+def turns_of(
+    histories: Sequence[tuple[History, tuple[str, ...]]], settings: Settings
+) -> Iterator[tuple[str, Turn | Unusable | ExportDiffers]]:
+    """Takes a turn for each machine, with progress."""
+    from trainer.turn import take_turns
+
+    with stages() as tell:
+        yield from take_turns(
+            histories,
+            settings=settings,
+            registry=Registry(settings.state_dir),
+            now=datetime.now(UTC),
+            progress=tell,
+        )
 
 
 def turn_of(

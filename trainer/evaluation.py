@@ -7,6 +7,8 @@ ranks below every score.
 An alert counts once, where it opened: in an event it has found the event, on a normal row it is
 false, however long it stays open and whatever begins meanwhile. An alert that never closes
 therefore finds no later event.
+
+A history may be larger than memory: `Laying` and `Tally` take it block by block.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from detector.alerts import Change
-from detector.events import AlertChanged, Scored
+from detector.events import AlertChanged, ReadingDropped, Scored
 from detector.history import ANOMALOUS, NORMAL
 
 if TYPE_CHECKING:
@@ -109,42 +111,200 @@ def rows(history: History, events: Iterable[Event], *, grid: Grid, stride: int) 
         grid: The grid of the detector that scored.
         stride: Its stride.
     """
-    assert history.label is not None
-    mine = [event for event in events if isinstance(event, Scored | AlertChanged)]
-    mine = [event for event in mine if event.machine == history.machine]
-    windows = [event for event in mine if isinstance(event, Scored)]
-    alerts = [event for event in mine if isinstance(event, AlertChanged)]
-    openings = [alert.at for alert in alerts if alert.change is Change.OPENED]
-    grid = grid.of_machine(int(history.at[0])) if len(history) else grid
-    own, ends = grid.slots(history.at), grid.slots(np.array([w.at for w in windows], dtype=np.int64))
-    newest = np.searchsorted(ends, own, side="right") - 1
-    known = newest >= 0
-    known[known] = own[known] - ends[newest[known]] < stride
-    score, alarmed, opened = np.full(len(own), np.nan), np.zeros(len(own), bool), np.zeros(len(own), bool)
-    score[known] = np.array([window.score for window in windows])[newest[known]]
-    alarmed[known] = np.array([window.anomaly for window in windows])[newest[known]]
-    opened[np.searchsorted(own, grid.slots(np.array(openings, dtype=np.int64)))] = True
-    return Rows(history.at, history.label, score, alarmed, opened, grid.interval)
+    return Laying(grid=grid, stride=stride, lateness=None).add(history, events)
+
+
+class Laying:
+    """Does what `rows` does, block by block, and holds back the rows of which more may be said."""
+
+    def __init__(self, *, grid: Grid, stride: int, lateness: int | None) -> None:
+        """Starts with the first row.
+
+        Args:
+            grid, stride: See `rows`.
+            lateness: The pipeline's, in milliseconds: only after it a row's score is settled. None
+                if no block follows, so that nothing is held back.
+        """
+        self._grid = grid
+        self._stride = stride
+        self._lateness = lateness
+        self._of_machine: Grid | None = None  # until the first row
+        self._at = np.empty(0, dtype=np.int64)  # of the rows held back
+        self._label = np.empty(0, dtype=np.int8)
+        self._said = _Said.of("", [], grid)
+
+    def add(self, history: History, events: Iterable[Event]) -> Rows:
+        """Takes the next rows with what the pipeline said when it got them; returns those settled."""
+        assert history.label is not None
+        if self._of_machine is None and len(history):
+            self._of_machine = self._grid.of_machine(int(history.at[0]))
+        grid = self._of_machine or self._grid
+        self._said = self._said.then(_Said.of(history.machine, events, grid))
+        self._at = np.concatenate([self._at, history.at])
+        self._label = np.concatenate([self._label, history.label])
+        if self._lateness is None or not len(self._at):
+            return self.rest()
+        return self._settle(grid, grid.slot(int(self._at[-1]) - self._lateness))
+
+    def rest(self) -> Rows:
+        """The rows held back, once the last block was taken."""
+        return self._settle(self._of_machine or self._grid, None)
+
+    def _settle(self, grid: Grid, before: int | None) -> Rows:
+        """Lays what was said over the rows in slots before this one, or over all."""
+        own, said = grid.slots(self._at), self._said
+        if before is not None:
+            own = own[: np.searchsorted(own, before)]
+        newest = np.searchsorted(said.ends, own, side="right") - 1
+        known = newest >= 0
+        known[known] = own[known] - said.ends[newest[known]] < self._stride
+        score, alarmed = np.full(len(own), np.nan), np.zeros(len(own), bool)
+        score[known] = said.scores[newest[known]]
+        alarmed[known] = said.anomalies[newest[known]]
+        opened = np.zeros(len(own), bool)
+        first = np.searchsorted(own, said.openings)
+        opened[first[first < len(own)]] = True
+        rows = Rows(self._at[: len(own)], self._label[: len(own)], score, alarmed, opened, grid.interval)
+        self._at, self._label = self._at[len(own) :], self._label[len(own) :]
+        if before is not None:
+            self._said = said.since(before, self._stride)
+        return rows
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Said:
+    """Events as arrays.
+
+    Attributes:
+        ends: Slot in which each window ends, ascending, shape (W,).
+        scores: Its score, shape (W,).
+        anomalies: Whether it is an anomaly, shape (W,).
+        openings: Slots in which alerts opened, ascending.
+    """
+
+    ends: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    anomalies: NDArray[np.bool_]
+    openings: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, machine: str, events: Iterable[Event], grid: Grid) -> _Said:
+        mine = [
+            event for event in events if not isinstance(event, ReadingDropped) and event.machine == machine
+        ]
+        windows = [event for event in mine if isinstance(event, Scored)]
+        alerts = [event for event in mine if isinstance(event, AlertChanged)]
+        opened = [alert.at for alert in alerts if alert.change is Change.OPENED]
+        return cls(
+            grid.slots(np.array([window.at for window in windows], dtype=np.int64)),
+            np.array([window.score for window in windows], dtype=np.float64),
+            np.array([window.anomaly for window in windows], dtype=np.bool_),
+            grid.slots(np.array(opened, dtype=np.int64)),
+        )
+
+    def then(self, later: _Said) -> _Said:
+        return _Said(
+            np.concatenate([self.ends, later.ends]),
+            np.concatenate([self.scores, later.scores]),
+            np.concatenate([self.anomalies, later.anomalies]),
+            np.concatenate([self.openings, later.openings]),
+        )
+
+    def since(self, slot: int, stride: int) -> _Said:
+        """What may stand for rows from this slot on."""
+        kept = slice(int(np.searchsorted(self.ends, slot - stride, side="right")), None)
+        opened = self.openings[np.searchsorted(self.openings, slot) :]
+        return _Said(self.ends[kept], self.scores[kept], self.anomalies[kept], opened)
+
+
+class Tally:
+    """What is counted of one labelled history, block by block; little, however many rows it has."""
+
+    def __init__(self) -> None:
+        self.hits = self.false = 0
+        self.anomalous = self.normal = self.unscored = 0
+        self.false_alerts = 0
+        self.normal_time = 0  # milliseconds
+        self.delays: list[float | None] = []  # seconds until each event was found; None where it was not
+        self._began: int | None = None  # the time at which the event began that goes on, if one does
+        self._scores: NDArray[np.float64] = np.empty(
+            0
+        )  # that occurred, ascending; how many rows had each stands below
+        self._rows_of_score = np.empty(0, dtype=np.int64)
+        self._anomalous_of_score = np.empty(0, dtype=np.int64)
+
+    def add(self, rows: Rows) -> None:
+        """Takes the next rows."""
+        positive, negative = rows.label == ANOMALOUS, rows.label == NORMAL
+        self.hits += int((rows.alarmed & positive).sum())
+        self.false += int((rows.alarmed & negative).sum())
+        self.anomalous += int(positive.sum())
+        self.normal += int(negative.sum())
+        self.normal_time += int(negative.sum()) * rows.interval
+        self.false_alerts += int((rows.opened & negative).sum())
+        known = positive | negative
+        self.unscored += int(np.isnan(rows.score[known]).sum())
+        self._rank(rows.score[known], positive[known])
+        self._find_events(rows, positive)
+
+    def average_precision(self) -> tuple[float | None, float]:
+        """Area under precision and recall, and that of random scores; None without both labels.
+
+        The sum over all thresholds of precision times the recall gained, as scikit-learn has it.
+        """
+        total = self.anomalous + self.normal
+        random = self.anomalous / total if total else 0.0
+        if not self.anomalous or not self.normal:
+            return None, random
+        rows, anomalous = self._rows_of_score[::-1], self._anomalous_of_score[::-1]
+        precision = anomalous.cumsum() / rows.cumsum()
+        return float((precision * anomalous).sum() / self.anomalous), random
+
+    def _rank(self, score: NDArray[np.float64], positive: NDArray[np.bool_]) -> None:
+        """Counts the scores. They have few digits, so there are few different ones."""
+        score = np.nan_to_num(score, nan=-1.0)  # below every score
+        rows = np.concatenate([self._rows_of_score, np.ones_like(positive, dtype=np.int64)])
+        anomalous = np.concatenate([self._anomalous_of_score, positive])
+        self._scores, which = np.unique(np.concatenate([self._scores, score]), return_inverse=True)
+        self._rows_of_score = np.bincount(which, rows).astype(np.int64)
+        self._anomalous_of_score = np.bincount(which, anomalous).astype(np.int64)
+
+    def _find_events(self, rows: Rows, positive: NDArray[np.bool_]) -> None:
+        for event in runs(positive):
+            if event.start > 0 or self._began is None:
+                self._began = int(rows.at[event.start])
+                self.delays.append(None)
+            opened = np.flatnonzero(rows.opened[event])
+            if self.delays[-1] is None and len(opened):
+                self.delays[-1] = (int(rows.at[event][opened[0]]) - self._began) / 1000
+        if len(positive) and not positive[-1]:
+            self._began = None
 
 
 def evaluate(files: Sequence[Rows]) -> Evaluation:
     """Sums counts over files, then divides; no point adjustment."""
-    label = np.concatenate([file.label for file in files])
-    alarmed = np.concatenate([file.alarmed for file in files])
-    positive, negative = label == ANOMALOUS, label == NORMAL
-    hits, false = int((alarmed & positive).sum()), int((alarmed & negative).sum())
-    anomalous, normal = int(positive.sum()), int(negative.sum())
-    ranked = [_average_precision(file) for file in files]
+    tallies = []
+    for file in files:
+        tally = Tally()
+        tally.add(file)
+        tallies.append(tally)
+    return summed(tallies)
+
+
+def summed(files: Sequence[Tally]) -> Evaluation:
+    """The metrics over all files."""
+    hits, false = sum(file.hits for file in files), sum(file.false for file in files)
+    anomalous, normal = sum(file.anomalous for file in files), sum(file.normal for file in files)
+    ranked = [file.average_precision() for file in files]
     both = [(ap, random) for ap, random in ranked if ap is not None]
-    delays = [delay for file in files for delay in _delays(file)]
+    delays = [delay for file in files for delay in file.delays]
     found = [delay for delay in delays if delay is not None]
-    false_alerts = sum(int((file.opened & (file.label == NORMAL)).sum()) for file in files)
-    days = sum(int((file.label == NORMAL).sum()) * file.interval for file in files) / DAY
+    false_alerts = sum(file.false_alerts for file in files)
     return Evaluation(
         files=len(files),
         rows=anomalous + normal,
         anomalous=anomalous,
-        unscored=sum(int((np.isnan(file.score) & _known(file)).sum()) for file in files),
+        unscored=sum(file.unscored for file in files),
         precision=_share(hits, hits + false),
         recall=_share(hits, anomalous),
         f1=_share(2 * hits, hits + false + anomalous),
@@ -157,7 +317,7 @@ def evaluate(files: Sequence[Rows]) -> Evaluation:
         delay_mean=float(np.mean(found)) if found else None,
         delay_median=float(np.median(found)) if found else None,
         false_alerts=false_alerts,
-        false_alerts_per_day=_share(false_alerts, days),
+        false_alerts_per_day=_share(false_alerts, sum(file.normal_time for file in files) / DAY),
     )
 
 
@@ -167,31 +327,5 @@ def runs(flags: NDArray[np.bool_]) -> list[slice]:
     return [slice(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
 
 
-def _known(file: Rows) -> NDArray[np.bool_]:
-    known: NDArray[np.bool_] = (file.label == NORMAL) | (file.label == ANOMALOUS)
-    return known
-
-
 def _share(part: float, whole: float) -> float | None:
     return part / whole if whole else None
-
-
-def _average_precision(file: Rows) -> tuple[float | None, float]:
-    from sklearn.metrics import average_precision_score  # noqa: PLC0415 - a second, for evaluation alone
-
-    known = _known(file)
-    positive = file.label[known] == ANOMALOUS
-    random = float(positive.mean()) if len(positive) else 0.0
-    if positive.all() or not positive.any():
-        return None, random
-    return float(average_precision_score(positive, np.nan_to_num(file.score[known], nan=-1.0))), random
-
-
-def _delays(file: Rows) -> list[float | None]:
-    """Seconds until each event was found; None where it was not."""
-    delays: list[float | None] = []
-    for event in runs(file.label == ANOMALOUS):
-        opened = np.flatnonzero(file.opened[event])
-        at = file.at[event]
-        delays.append(float(at[opened[0]] - at[0]) / 1000 if len(opened) else None)
-    return delays

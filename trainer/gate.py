@@ -164,8 +164,8 @@ def _mean_errors(detector: Detector, histories: Sequence[History]) -> NDArray[np
         for segment in segments(history.select(manifest.sensors), manifest.grid, manifest.window.max_gap):
             ending = windows(segment, manifest.window)
             for start in range(0, len(ending), CHUNK):
-                errors = squared.errors(ending[start : start + CHUNK])
-                enough = np.array(list(map(manifest.window.scorable, errors.coverage)))
+                errors = squared.errors(squared.scale(ending[start : start + CHUNK]))
+                enough = manifest.window.scorable(errors.coverage)
                 total += errors.share[enough].sum(axis=0)
                 count += int(enough.sum())
     # `share` is a part of the mean over all F sensors

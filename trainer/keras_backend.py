@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -34,6 +34,9 @@ def load() -> tuple[ModuleType, ModuleType]:
 
         tf.get_logger().setLevel("ERROR")
         tf.config.experimental.enable_op_determinism()
+        with suppress(RuntimeError):  # it is in use already
+            # Sharing one of our small products out among cores costs three times what it takes.
+            tf.config.threading.set_intra_op_parallelism_threads(1)
     return keras, tf
 
 

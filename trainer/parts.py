@@ -103,7 +103,7 @@ def count_windows(histories: Sequence[History], grid: Grid, spec: WindowSpec) ->
             there = np.cumsum(np.concatenate([[0], np.isfinite(segment.values).sum(axis=1)]))
             share = (there[spec.length :] - there[: -spec.length]) / (spec.length * len(history.sensors))
             ending += int(ends.sum())
-            scorable += int(sum(map(spec.scorable, share[ends])))
+            scorable += int(spec.scorable(share[ends]).sum())
     return ending, scorable
 
 

@@ -2,27 +2,58 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 
-from detector.history import Segment, segments, windows
+from detector.history import segments
 from detector.manifest import ImputerSpec, ScalerSpec
 from detector.scoring import Imputer, Scaler
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from detector.grid import Grid
-    from detector.history import History
+    from detector.history import History, Segment
     from detector.manifest import ImputationMethod, ScalingMethod, WindowSpec
 
 SCALERS = {"standard": StandardScaler, "minmax": MinMaxScaler, "robust": RobustScaler}
-PIECE = 4096  # windows prepared at once: 60 MB at 30 samples of 64 sensors
-MOST_CELLS = 100_000_000  # 400 MB of windows as float32; neighbours share T - 1 samples, so few are missed
+PIECE = 1024  # windows imputed at once: 8 MB at 30 samples of 64 sensors
+MOST_IMPUTED = 50_000_000  # numbers in windows with rows of their own: 200 MB
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Windows:
+    """N windows as places in rows that neighbours share, so that they take no more memory than the rows.
+
+    Attributes:
+        rows: Scaled samples, shape (R, F), float32, finite.
+        starts: First row of each window, shape (N,), int32.
+        length: T; a window is `rows[start : start + T]`.
+    """
+
+    rows: NDArray[np.float32]
+    starts: NDArray[np.int32]
+    length: int
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def some(self, most: int) -> NDArray[np.float32]:
+        """At most so many windows, spread evenly, as copies of shape (n, T, F)."""
+        starts = self.starts[:: max(1, -(-len(self) // most))]
+        copied: NDArray[np.float32] = self.rows[starts[:, None] + np.arange(self.length)]
+        return copied
+
+    def variance(self) -> float:
+        """The mean squared distance of a window's numbers from those of the mean window."""
+        steps = (self.rows[self.starts + step] for step in range(self.length))
+        return float(np.mean([rows.var(axis=0, dtype=np.float64) for rows in steps]))
 
 
 def fit_imputer(samples: NDArray[np.float64], method: ImputationMethod) -> ImputerSpec:
@@ -55,38 +86,61 @@ class Preparation:
     def __init__(self, grid: Grid, spec: WindowSpec, imputer: ImputerSpec, scaler: ScalerSpec) -> None:
         self._grid = grid
         self._spec = spec
-        self._imputer = Imputer(imputer)
         self._scaler = Scaler(scaler)
+        self._imputer = Imputer(imputer, self._scaler)
+        self._looks_back = imputer.method == "last"
 
-    def windows(self, histories: Sequence[History], most_cells: int = MOST_CELLS) -> NDArray[np.float32]:
-        """The scorable windows of all histories, imputed and scaled, shape (N, T, F).
+    def windows(self, histories: Sequence[History], most_imputed: int = MOST_IMPUTED) -> Windows:
+        """The scorable windows of all histories, imputed and scaled.
+
+        A missing value is filled in the shared rows where every window would fill it alike. A window
+        that begins within a hole fills it from later rows, and gets T rows of its own.
 
         Args:
             histories: With the model's sensors in the model's order.
-            most_cells: Above so many numbers, every second (third, …) window is taken.
+            most_imputed: Where windows with rows of their own would hold more numbers, every second
+                (third, ...) of them is taken; neighbours share T - 1 samples, so little is missed.
         """
-        pieces = [piece for history in histories for piece in self._pieces(history)]
-        cells = self._spec.length * len(histories[0].sensors)
-        step = max(1, -(-sum(map(_slots, pieces)) * cells // most_cells))
-        prepared = [self._prepare(piece)[::step] for piece in pieces]
-        return np.concatenate(prepared) if prepared else np.empty((0, self._spec.length, 0), np.float32)
+        length, width = self._spec.length, len(histories[0].sensors)
+        found = [
+            self._scorable(segment)
+            for history in histories
+            for segment in segments(history, self._grid, self._spec.max_gap)
+        ]
+        alone = sum(int(own.sum()) for _, _, own in found)
+        step = max(1, -(-alone * length * width // most_imputed))
+        rows, starts, count = [np.empty((0, width), np.float32)], [np.empty(0, np.intp)], 0
+        for scaled, first, own in found:
+            if not len(first):
+                continue
+            rows.append(self._filled(scaled[None])[0])
+            chosen = np.flatnonzero(own)[::step]
+            first_imputed = count + len(scaled)
+            places = count + first
+            places[chosen] = first_imputed + length * np.arange(len(chosen))
+            own[chosen] = False
+            starts.append(places[~own])
+            views = sliding_window_view(scaled, length, axis=0) if len(chosen) else None
+            for piece in range(0, len(chosen), PIECE):
+                assert views is not None
+                imputed = self._filled(views[first[chosen[piece : piece + PIECE]]].transpose(0, 2, 1))
+                rows.append(imputed.reshape(-1, width))
+            count = first_imputed + length * len(chosen)
+        return Windows(np.concatenate(rows), np.concatenate(starts).astype(np.int32), length)
 
-    def _pieces(self, history: History) -> Iterator[Segment]:
-        """Segments cut so that each window lies in exactly one piece."""
-        overlap = self._spec.length - 1
-        for segment in segments(history, self._grid, self._spec.max_gap):
-            for start in range(0, max(1, len(segment.slots) - overlap), PIECE):
-                piece = slice(start, start + PIECE + overlap)
-                yield Segment(segment.slots[piece], segment.values[piece], segment.read[piece])
+    def _scorable(self, segment: Segment) -> tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.bool_]]:
+        """Scaled rows with NaN, first rows of the scorable windows, and which of those begin in a hole."""
+        spec, scaled = self._spec, self._scaler.scale(segment.values)
+        there = np.isfinite(scaled)
+        if len(scaled) < spec.length:
+            return scaled, np.empty(0, np.intp), np.empty(0, np.bool_)
+        ends = segment.read[spec.length - 1 :] & (segment.slots[spec.length - 1 :] % spec.stride == 0)
+        count = np.cumsum(np.concatenate([[0], there.sum(axis=1)]))
+        coverage = (count[spec.length :] - count[: -spec.length]) / (spec.length * scaled.shape[1])
+        first = np.flatnonzero(ends & spec.scorable(coverage))
+        own = ~np.all(there[first], axis=1, keepdims=True)[:, 0] & self._looks_back
+        return scaled, first, own
 
-    def _prepare(self, segment: Segment) -> NDArray[np.float32]:
-        raw = windows(segment, self._spec)
-        missing: NDArray[np.bool_] = np.isnan(raw)
-        cells = raw.shape[1] * raw.shape[2]
-        coverage = (cells - missing.sum(axis=(1, 2))) / cells
-        enough = np.array(list(map(self._spec.scorable, coverage)), dtype=np.bool_)
-        return self._scaler.scale(self._imputer.fill(raw[enough], missing[enough]))
-
-
-def _slots(segment: Segment) -> int:
-    return len(segment.slots)
+    def _filled(self, scaled: NDArray[np.float32]) -> NDArray[np.float32]:
+        missing: NDArray[np.bool_] = np.isnan(scaled)
+        return self._imputer.fill(scaled, missing) if missing.any() else scaled

@@ -10,15 +10,17 @@ import numpy as np
 from detector.history import History
 from registry.bundle import BundleError, load, new_id
 from trainer.gate import Decision, decide, figures
-from trainer.training import Stage, Trained, train
+from trainer.training import Job, Stage, Trained, train, train_each
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
     from config.settings import Settings
     from detector.scoring import Detector
     from registry.champions import Registry
+    from trainer.export import ExportDiffers
+    from trainer.problems import Unusable
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +51,7 @@ def take_turn(
     """Trains a challenger and makes it champion if it passes the gate.
 
     Args:
-        histories: See `train`.
+        histories: See `Job`.
         settings: The configuration.
         registry: Takes the bundle.
         machine: Whom it serves; None: every machine without a bundle of its own.
@@ -59,19 +61,51 @@ def take_turn(
 
     Raises:
         Unusable: The history cannot carry a model.
+        ExportDiffers: The export cannot be trusted.
         OSError: The disk refuses; where it can be known before, it is.
     """
     registry.prepare()
-    trained = train(
-        histories,
-        settings=settings,
-        machine=machine,
-        source=source,
-        created_at=now,
-        bundle_id=new_id(now),
-        progress=progress,
-    )
-    champion = _champion(registry, machine)
+    job = Job(histories, machine, source, new_id(now))
+    trained = train(job, settings=settings, created_at=now, progress=progress)
+    return _judge(trained, settings, registry)
+
+
+def take_turns(
+    histories: Sequence[tuple[History, tuple[str, ...]]],
+    *,
+    settings: Settings,
+    registry: Registry,
+    now: datetime,
+    progress: Callable[[Stage], None] = lambda _: None,
+) -> Iterator[tuple[str, Turn | Unusable | ExportDiffers]]:
+    """Takes a turn for each machine alone, all of them together; each bundle is written once it is ready.
+
+    Args:
+        histories: One per machine, with where it came from.
+        settings, registry, now, progress: See `take_turn`.
+
+    Yields:
+        Each machine with its turn, or with what kept it from one.
+
+    Raises:
+        OSError: See `take_turn`.
+    """
+    registry.prepare()
+    ids: dict[str, None] = {}
+    while len(ids) < len(histories):
+        ids[new_id(now)] = None  # of one second's ids, some hundred are likely to hold a pair
+    jobs = [
+        Job((history,), history.machine, source, one)
+        for (history, source), one in zip(histories, ids, strict=True)
+    ]
+    for job, made in train_each(jobs, settings=settings, created_at=now, progress=progress):
+        assert job.machine is not None
+        yield job.machine, made if isinstance(made, Exception) else _judge(made, settings, registry)
+
+
+def _judge(trained: Trained, settings: Settings, registry: Registry) -> Turn:
+    """Writes the bundle, and puts it into service if it passes the gate."""
+    champion = _champion(registry, trained.manifest.machine)
     rows = trained.parts.gate
     decision = decide(
         figures(trained.detector, rows),

@@ -157,3 +157,50 @@ def test_what_an_earlier_turn_of_a_retraining_decided_is_told_before_the_error_o
     (turn,) = json.loads(as_json.out)
     assert (turn["machine"], turn["reason"]) == ("a-press", "too_few_readings")
     assert plain.out == f"a-press: not promoted: {turn['text']}\n"
+
+
+def test_a_fleet_is_trained_at_once_and_a_bad_machine_fails_alone(
+    anomalyd: Run, config: Path, tmp_path: Path
+) -> None:
+    files = [write(tmp_path / f"press-{i}.csv", plant.history(600, machine=f"press-{i}")) for i in range(3)]
+    still = write(tmp_path / "still.csv", History("still", ("a",), plant.history(600).at, np.ones((600, 1))))
+    broken = tmp_path / "broken.csv"
+    broken.write_text("timestamp,a\nnever,1\n")
+    named = tmp_path / "two.csv"
+    named.write_text("timestamp,machine,a\n1,hall/7,1\n")
+    ended = anomalyd("train", "--per-machine", *files, still, broken, named, tmp_path / "none.csv", "--json")
+    assert ended.code == 65
+    answers = {turn["machine"]: turn for turn in json.loads(ended.out)}
+    assert {name for name, turn in answers.items() if turn["promoted"]} == {"press-0", "press-1", "press-2"}
+    assert answers["press-0"]["threshold"]["value"] > 0
+    assert "machine still: history: must hold a sensor whose value changes" in ended.err
+    assert f"machine broken: {broken}: column timestamp: must hold times" in ended.err
+    assert "machine hall/7: a machine's name must be one level of a topic" in ended.err
+    assert "machine none: " in ended.err
+    assert ended.err.splitlines()[-1] == "4 of 7 machines got no bundle"
+    listed = json.loads(anomalyd("models", "list", "--json").out)
+    assert {row["machine"] for row in listed} == {"press-0", "press-1", "press-2"}
+
+    again = anomalyd("train", "--per-machine", *files)
+    assert again.code == 0, again.err
+    lines = [line.split() for line in again.out.splitlines()[2:]]
+    assert [line[0] for line in lines] == ["press-0", "press-1", "press-2"]
+    assert all(line[2:4] == ["in", "service"] for line in lines)
+
+
+def test_a_fleet_may_come_in_one_file(anomalyd: Run, config: Path, tmp_path: Path) -> None:
+    path = tmp_path / "hall.csv"
+    with path.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["timestamp", "machine", *plant.history(1).sensors])
+        history = plant.history(600)
+        for name in ("left", "right"):
+            table.writerows(
+                [at, name, *row] for at, row in zip(history.at.tolist(), history.values.tolist(), strict=True)
+            )
+    ended = anomalyd("train", "--per-machine", path, "--json")
+    assert ended.code == 0, ended.err
+    assert [turn["machine"] for turn in json.loads(ended.out)] == ["left", "right"]
+    usage = anomalyd("train", "--per-machine", "--machine", "left", path)
+    assert usage.code == 64
+    assert "give one of them" in usage.err

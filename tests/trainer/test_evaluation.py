@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score
 
 from detector.alerts import Change, Severity
 from detector.events import AlertChanged, Event, NotScored, NotScoredReason, Scored
 from detector.grid import Grid
 from detector.history import History
-from trainer.evaluation import Rows, evaluate, rows, runs
+from trainer.evaluation import Laying, Rows, Tally, evaluate, rows, runs, summed
 
 SECOND = 1_000
 GRID = Grid(SECOND)
@@ -171,3 +172,62 @@ def test_precision_recall_and_rates_are_those_of_a_count_by_hand(labels: str, se
     assert found.f1 == (pytest.approx(2 * hits / both) if both else None)
     assert found.far == (pytest.approx(100 * false / normal) if normal else None)
     assert found.mar == (pytest.approx(100 * missed / (hits + missed)) if hits + missed else None)
+
+
+@given(
+    steps=st.lists(
+        st.tuples(st.sampled_from([0, 1, 400, 900, 1_000, 1_100, 5_000]), st.sampled_from("x.?")), min_size=1
+    ),
+    stride=st.integers(1, 3),
+    lateness=st.sampled_from([0, 700, 4_000]),
+    borders=st.lists(st.integers(0, 60)),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_counted_block_by_block_is_counted_at_once(
+    steps: list[tuple[int, str]], stride: int, lateness: int, borders: list[int], seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    whole = history("".join(label for _, label in steps))
+    whole.at[:] = np.cumsum([step for step, _ in steps])
+    grid = GRID.of_machine(int(whole.at[0]))
+    events: list[Event] = []
+    for slot in np.unique(grid.slots(whole.at)):
+        if slot % stride == 0 and random.random() < 0.8:
+            events.append(scored(grid.time(int(slot)) / SECOND, float(random.integers(0, 4))))
+            if random.random() < 0.3:
+                events.append(alert(grid.time(int(slot)) / SECOND, Change.OPENED))
+    expected = rows(whole, events, grid=GRID, stride=stride)
+
+    laying, tally = Laying(grid=GRID, stride=stride, lateness=lateness), Tally()
+    laid: list[Rows] = []
+    cuts = sorted({0, len(whole), *(border for border in borders if border < len(whole))})
+    for start, stop in itertools.pairwise(cuts):
+        # All before the watermark is said by now, and perhaps more of the slots that have begun.
+        newest = int(whole.at[stop - 1])
+        said_until = int(random.integers(grid.slot(newest - lateness), grid.slot(newest) + 1))
+        said = [e for e in events if isinstance(e, Scored | AlertChanged) and grid.slot(e.at) < said_until]
+        events = events[len(said) :]
+        laid.append(laying.add(whole.rows(slice(start, stop)), said))
+    laid.append(laying.add(whole.rows(slice(0)), events))
+    laid.append(laying.rest())
+    for part in laid:
+        tally.add(part)
+    for name in ("at", "label", "score", "alarmed", "opened"):
+        parts = np.concatenate([getattr(part, name) for part in laid])
+        np.testing.assert_array_equal(parts, getattr(expected, name), name)
+    assert summed([tally]) == evaluate([expected])
+
+
+@given(st.lists(st.tuples(st.booleans(), st.sampled_from([np.nan, 0.0, 0.25, 1.5, 2.0])), min_size=2))
+def test_the_area_is_the_average_precision_of_scikit_learn(pairs: list[tuple[bool, float]]) -> None:
+    labels = "".join("x" if label else "." for label, _ in pairs)
+    score = np.array([value for _, value in pairs])
+    recorded = history(labels)
+    assert recorded.label is not None
+    laid_out = Rows(recorded.at, recorded.label, score, score > 1, np.zeros(len(score), bool), SECOND)
+    found = evaluate([laid_out])
+    if len(set(labels)) < 2:
+        assert found.auc_pr is None
+    else:
+        expected = average_precision_score(recorded.label, np.nan_to_num(score, nan=-1.0))
+        assert found.auc_pr == pytest.approx(expected)

@@ -1,62 +1,105 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from config.training import Model
-from trainer.autoencoder import Autoencoder, build
-from trainer.fitting import Epoch, best_epoch, fit, refit
-from trainer.keras_backend import KerasModel, load
-from trainer.problems import Unusable
+from trainer.autoencoder import Autoencoder, cropped, initial, padded
+from trainer.fitting import Epoch, best_epoch, check_fall, fit, refit
+from trainer.preparation import Windows
+from trainer.stack import Places, Stack, answers
 
 LENGTH, WIDTH = 5, 3
+Activation = Literal["relu", "elu", "selu", "gelu", "silu", "tanh", "sigmoid"]
 
 
-def swings(count: int, seed: int = 0) -> NDArray[np.float32]:
+def apart(windows: NDArray[np.float32]) -> Windows:
+    """Windows that share no rows, from copies of shape (N, T, F)."""
+    count, length, width = windows.shape
+    starts = length * np.arange(count, dtype=np.int32)
+    return Windows(windows.reshape(count * length, width), starts, length)
+
+
+def swings(count: int, seed: int = 0, lag: float = 1.0) -> Windows:
     """Windows of three sensors that follow one swing, with noise."""
     random = np.random.default_rng(seed)
     phase = random.uniform(0, 6, size=(count, 1, 1)) + np.arange(LENGTH)[None, :, None] / 2
-    clean = np.sin(phase + np.arange(WIDTH))
-    return (clean + 0.1 * random.normal(size=clean.shape)).astype(np.float32)
+    clean = np.sin(phase + lag * np.arange(WIDTH))
+    return apart((clean + 0.1 * random.normal(size=clean.shape)).astype(np.float32))
 
 
-def weights(model: KerasModel) -> list[NDArray[np.float32]]:
-    found: list[NDArray[np.float32]] = model.get_weights()
-    return found
+def copies(windows: Windows) -> NDArray[np.float32]:
+    return windows.some(len(windows))
 
 
-def loss(model: KerasModel, windows: NDArray[np.float32]) -> float:
-    return float(np.square(np.asarray(model(windows)) - windows).mean())
+def loss(autoencoder: Autoencoder, windows: Windows) -> float:
+    """As slow and obvious as can be."""
+    given = copies(windows)
+    return float(np.square(naive(autoencoder, given) - given.reshape(len(given), -1)).mean())
+
+
+def naive(autoencoder: Autoencoder, windows: NDArray[np.float32]) -> NDArray[np.float64]:
+    """What an autoencoder with one hidden layer of rectifiers answers, shape (N, T * F)."""
+    (into, into_bias, added, hidden, hidden_bias, out, out_bias) = (
+        weight.astype(np.float64) for weight in autoencoder.weights
+    )
+    code = autoencoder.architecture.code
+    flat = windows.reshape(len(windows), -1)
+    first = flat @ into + into_bias
+    inside = first[:, :code] + np.maximum(first[:, code:], 0) @ added
+    last = np.maximum(inside @ hidden + hidden_bias, 0)
+    answer: NDArray[np.float64] = inside @ out[:code] + last @ out[code:] + out_bias
+    return answer
+
+
+def alone(
+    windows: Windows, validation: Windows, settings: Model, seed: int = 0
+) -> tuple[Autoencoder, tuple[Epoch, ...]]:
+    start = initial(windows, settings, seed=seed)
+    (fitted,) = fit([start], [windows], [validation], settings, seed=seed, progress=lambda _: None)
+    return fitted
 
 
 def fitted(seed: int, settings: Model) -> tuple[Autoencoder, tuple[Epoch, ...]]:
-    model = build(swings(200), settings, seed=seed)
-    epochs = fit(model.whole, swings(200), swings(60, 1), settings, seed=seed, progress=lambda _: None)
-    return model, epochs
+    return alone(swings(200), swings(60, 1), settings, seed)
 
 
 SETTINGS = Model(epochs=4, batch_size=16, code=2, units=(8,))
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
-    first, second, third = (fitted(seed, SETTINGS)[0] for seed in (7, 7, 8))
-    for one, two in zip(weights(first.whole), weights(second.whole), strict=True):
+    first, second, third = (fitted(seed, SETTINGS)[0].weights for seed in (7, 7, 8))
+    for one, two in zip(first, second, strict=True):
         np.testing.assert_array_equal(one, two)
-    assert any(
-        not np.array_equal(one, other)
-        for one, other in zip(weights(first.whole), weights(third.whole), strict=True)
-    )
+    assert any(not np.array_equal(one, other) for one, other in zip(first, third, strict=True))
 
 
 def test_fitting_starts_at_the_principal_components() -> None:
     windows = swings(200)
-    model = build(windows, SETTINGS, seed=0)
-    flat = windows.reshape(200, -1).astype(np.float64)
+    start = initial(windows, SETTINGS, seed=0)
+    flat = copies(windows).reshape(200, -1).astype(np.float64)
     mean = flat.mean(axis=0)
     _, _, components = np.linalg.svd(flat - mean, full_matrices=False)
     expected = mean + (flat - mean) @ components[:2].T @ components[:2]
-    np.testing.assert_allclose(np.asarray(model.whole(windows)).reshape(200, -1), expected, atol=2e-4)
+    np.testing.assert_allclose(answers(start, copies(windows))[1].reshape(200, -1), expected, atol=2e-4)
+    np.testing.assert_allclose(naive(start, copies(windows)), expected, atol=2e-4)
+
+
+def test_the_code_holds_nine_tenths_of_the_variance_however_many_components_that_takes() -> None:
+    random = np.random.default_rng(0)
+    noise = random.normal(size=(2000, 10, 12)).astype(np.float32)
+    noise[:, :, 3:] *= 0.1
+    start = initial(apart(noise), Model(), seed=0)
+    flat = noise.reshape(2000, -1).astype(np.float64)
+    held = np.cumsum(np.linalg.svd(flat - flat.mean(axis=0), compute_uv=False) ** 2)
+    exact = int(np.searchsorted(held, 0.9 * held[-1])) + 1
+    assert 16 < exact < 30, "more components than are looked for at first"
+    assert abs(start.architecture.code - exact) <= 1
 
 
 def test_the_best_weights_are_kept() -> None:
@@ -65,7 +108,7 @@ def test_the_best_weights_are_kept() -> None:
     best = best_epoch(epochs)
     assert best.validation_loss == min(epoch.validation_loss for epoch in epochs)
     assert best.validation_loss < epochs[-1].validation_loss, "the last weights would be the best too"
-    assert loss(model.whole, swings(60, 1)) == pytest.approx(best.validation_loss, rel=1e-4)
+    assert loss(model, swings(60, 1)) == pytest.approx(best.validation_loss, rel=1e-4)
 
 
 def test_fitting_stops_when_patience_is_over() -> None:
@@ -77,60 +120,123 @@ def test_fitting_stops_when_patience_is_over() -> None:
 
 
 def test_progress_is_told_after_every_epoch() -> None:
-    told: list[Epoch] = []
-    model = build(swings(200), SETTINGS, seed=0)
-    epochs = fit(model.whole, swings(200), swings(60, 1), SETTINGS, seed=0, progress=told.append)
-    assert tuple(told) == epochs[1:]
+    told: list[Sequence[Epoch]] = []
+    start = initial(swings(200), SETTINGS, seed=0)
+    ((_, epochs),) = fit([start], [swings(200)], [swings(60, 1)], SETTINGS, seed=0, progress=told.append)
+    assert [epoch for (epoch,) in told] == list(epochs[1:])
 
 
 def test_the_nonlinear_layers_learn_what_a_linear_code_cannot() -> None:
     angle = np.random.default_rng(0).uniform(0, 2 * np.pi, size=(600, 1, 1))
     windows = np.concatenate([np.cos(angle), np.sin(angle)], axis=2).astype(np.float32)
     settings = Model(epochs=300, batch_size=32, code=1, units=(32, 32), patience=300, learning_rate=3e-3)
-    model = build(windows[:500], settings, seed=0)
-    linear = loss(model.whole, windows[500:])
-    fit(model.whole, windows[:500], windows[500:], settings, seed=0, progress=lambda _: None)
-    assert loss(model.whole, windows[500:]) < linear / 2
+    _, epochs = alone(apart(windows[:500]), apart(windows[500:]), settings)
+    assert best_epoch(epochs).validation_loss < epochs[0].validation_loss / 2
 
 
-def test_refitting_for_no_epoch_leaves_the_principal_components() -> None:
-    model = build(swings(200), SETTINGS, seed=0)
-    before = weights(model.whole)
-    told: list[int] = []
-    refit(model.whole, swings(200), SETTINGS, epochs=0, seed=0, progress=told.append)
-    for one, two in zip(before, weights(model.whole), strict=True):
+@pytest.mark.parametrize("activation", ["relu", "elu", "selu", "gelu", "silu", "tanh"])
+def test_a_machine_learns_together_with_others_what_it_learns_alone(activation: Activation) -> None:
+    """Others have more windows, wider codes, more patience; some are left with less than a batch."""
+    wishes = Model(epochs=6, batch_size=32, activation=activation, learning_rate=0.002, patience=1)
+    fits = [swings(200), swings(90, 2, lag=0.3), swings(25, 3), swings(130, 4)]
+    judges = [fits[0], swings(30, 6, lag=0.3), swings(12, 7, lag=2), swings(41, 8, lag=0.5)]
+    codes = (2, 4, 1, 3)
+    starts = [
+        initial(windows, replace_code(wishes, code), seed=i)
+        for i, (windows, code) in enumerate(zip(fits, codes, strict=True))
+    ]
+    together = fit(starts, fits, judges, wishes, seed=0, progress=lambda _: None)
+    assert len({len(epochs) for _, epochs in together}) > 1, "all stop at once"
+    for start, windows, judge, (model, epochs) in zip(starts, fits, judges, together, strict=True):
+        ((own_model, own_epochs),) = fit([start], [windows], [judge], wishes, seed=0, progress=lambda _: None)
+        assert model.architecture == own_model.architecture == start.architecture
+        assert len(epochs) == len(own_epochs)
+        for one, two in zip(epochs, own_epochs, strict=True):
+            assert one.loss == pytest.approx(two.loss, rel=1e-3)
+            assert one.validation_loss == pytest.approx(two.validation_loss, rel=1e-3)
+        for weight, own_weight in zip(model.weights, own_model.weights, strict=True):
+            np.testing.assert_allclose(weight, own_weight, atol=2e-3)
+
+
+def replace_code(settings: Model, code: int) -> Model:
+    return Model(activation=settings.activation, code=code, units=(4 * code,), batch_size=settings.batch_size)
+
+
+def test_refitting_gives_each_machine_its_own_number_of_epochs() -> None:
+    windows = [swings(200), swings(120, 1), swings(80, 2)]
+    starts = [initial(one, SETTINGS, seed=0) for one in windows]
+    told: list[tuple[int, int]] = []
+    done = refit(
+        starts, windows, SETTINGS, epochs=(0, 3, 2), seed=0, progress=lambda *args: told.append(args)
+    )
+    assert done[0] is starts[0]
+    assert told == [(1, 2), (2, 2), (3, 1)]
+    for i, epochs in ((1, 3), (2, 2)):
+        (own,) = refit([starts[i]], [windows[i]], SETTINGS, epochs=[epochs], seed=0, progress=lambda *_: None)
+        for one, two in zip(done[i].weights, own.weights, strict=True):
+            np.testing.assert_allclose(one, two, atol=1e-4)
+        assert loss(done[i], windows[i]) < loss(starts[i], windows[i])
+
+
+def test_a_padded_autoencoder_answers_the_same_and_is_cropped_to_itself() -> None:
+    start = initial(swings(100), SETTINGS, seed=0)
+    sizes = (LENGTH * WIDTH, 5, 11)
+    wide = padded(start, sizes)
+    architecture = replace(start.architecture, code=5, units=(11,))
+    given = copies(swings(10, 1))
+    np.testing.assert_allclose(
+        answers(Autoencoder(architecture, tuple(wide)), given)[1], answers(start, given)[1], atol=1e-6
+    )
+    for one, two in zip(cropped(wide, start.architecture, sizes).weights, start.weights, strict=True):
         np.testing.assert_array_equal(one, two)
-    refit(model.whole, swings(200), SETTINGS, epochs=2, seed=0, progress=told.append)
-    assert told == [1, 2]
-    assert any(not np.array_equal(*pair) for pair in zip(before, weights(model.whole), strict=True))
 
 
-@pytest.mark.parametrize("learning_rate", [1e-12, 1.0])
-def test_a_loss_that_does_not_fall_below_that_of_the_mean_is_refused(learning_rate: float) -> None:
-    keras, _ = load()
-    keras.utils.set_random_seed(0)
-    given = keras.Input((LENGTH, WIDTH))
-    hidden = keras.layers.Dense(64, "relu")(keras.layers.Flatten()(given))
-    rebuilt = keras.layers.Reshape((LENGTH, WIDTH))(keras.layers.Dense(LENGTH * WIDTH)(hidden))
-    model = keras.Model(given, rebuilt)
-    settings = Model(epochs=2, batch_size=16, learning_rate=learning_rate)
-    with pytest.raises(Unusable) as caught:
-        fit(model, swings(200), swings(60, 1), settings, seed=0, progress=lambda _: None)
+def test_losses_are_those_of_all_windows_however_many_are_looked_at_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    windows = [swings(300), swings(65, 1), swings(64, 2)]
+    models = [initial(one, SETTINGS, seed=0) for one in windows]
+    expected = [loss(model, one) for model, one in zip(models, windows, strict=True)]
+    assert Stack(models).losses(Places.of(windows)) == pytest.approx(expected, rel=1e-5)
+    monkeypatch.setattr("trainer.stack.CHUNK", 1)
+    assert Stack(models).losses(Places.of(windows)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_loss_that_does_not_fall_below_that_of_the_mean_is_refused() -> None:
     windows = swings(200)
-    plain = float(np.square(windows - windows.mean(axis=0)).mean())
-    assert str(caught.value) == (
+    good = initial(windows, SETTINGS, seed=0)
+    bad = Autoencoder(good.architecture, tuple(np.zeros_like(weight) for weight in good.weights))
+    fine, refused = check_fall([good, bad], [windows, windows])
+    assert fine is None
+    given = copies(windows)
+    plain = float(np.square(given - given.mean(axis=0)).mean())
+    assert str(refused) == (
         f"history: must let the loss fall below {plain:.4g}, the error of always answering the mean, "
-        f"got {loss(model, windows):.4g}; anomalyd check-data shows what is in it, and a smaller "
+        f"got {loss(bad, windows):.4g}; anomalyd check-data shows what is in it, and a smaller "
         "trainer.model.learning_rate or more trainer.model.epochs may help"
     )
 
 
+def test_a_fit_that_runs_away_keeps_the_best_weights_and_harms_no_neighbour() -> None:
+    wishes = Model(epochs=5, batch_size=16, code=2, units=(8,))
+    calm, wild = swings(200), swings(200, 1)
+    huge = Windows(wild.rows * np.float32(1e19), wild.starts, LENGTH)
+    start = initial(calm, wishes, seed=0)
+    (model, epochs), (kept, lost) = fit(
+        [start, start], [calm, huge], [calm, calm], wishes, seed=0, progress=lambda _: None
+    )
+    assert len(epochs) == 6
+    assert loss(model, calm) < loss(start, calm)
+    assert not np.isfinite(lost[-1].validation_loss)
+    assert kept is start
+
+
 def test_pure_noise_is_no_reason_to_refuse() -> None:
     random = np.random.default_rng(0)
-    noise = random.normal(size=(60, LENGTH, WIDTH)).astype(np.float32)
-    other = random.normal(size=(20, LENGTH, WIDTH)).astype(np.float32)
-    model = build(noise, Model(epochs=3), seed=0)
-    assert fit(model.whole, noise, other, Model(epochs=3), seed=0, progress=lambda _: None)
+    noise = apart(random.normal(size=(60, LENGTH, WIDTH)).astype(np.float32))
+    other = apart(random.normal(size=(20, LENGTH, WIDTH)).astype(np.float32))
+    model, _ = alone(noise, other, Model(epochs=3))
+    assert check_fall([model], [noise]) == [None]
 
 
 @pytest.mark.parametrize(
@@ -145,11 +251,9 @@ def test_pure_noise_is_no_reason_to_refuse() -> None:
 def test_sizes_follow_the_data_unless_they_are_given(
     settings: Model, code: int, units: tuple[int, ...]
 ) -> None:
-    model = build(swings(30), settings, seed=0)
-    assert (model.spec.code, model.spec.units) == (code, units)
-    assert model.encoder.output_shape == (None, code)
-    assert model.decoder.input_shape == (None, code)
-    assert model.decoder.output_shape == model.whole.output_shape == (None, LENGTH, WIDTH)
-    assert model.spec.parameters == sum(int(np.prod(weight.shape)) for weight in weights(model.whole))
-    inside = [layer.units for layer in model.encoder.layers if layer.name.startswith("dense")]
-    assert tuple(inside) == units
+    start = initial(swings(30), settings, seed=0)
+    assert (start.architecture.code, start.architecture.units) == (code, units)
+    assert start.spec("dense").parameters == sum(weight.size for weight in start.weights)
+    codes, rebuilt = answers(start, copies(swings(30)))
+    assert codes.shape == (30, code)
+    assert rebuilt.shape == (30, LENGTH, WIDTH)

@@ -12,7 +12,7 @@ from detector.history import History
 from detector.manifest import ErrorSpec, ImputationMethod, ScalingMethod, WindowSpec
 from detector.scoring import Detector, Errors
 from tests.detector.examples import Projection, manifest
-from tests.trainer.examples import SECOND, START, pump
+from tests.trainer.examples import SECOND, START, pump, with_values
 from trainer.calibration import replay_rows
 from trainer.parts import count_windows, learn_grid
 from trainer.preparation import Preparation, fit_imputer, fit_scaler
@@ -37,7 +37,7 @@ class Counting(Detector):
 
     shown = 0
 
-    def errors(self, windows: NDArray[np.float64]) -> Errors:
+    def errors(self, windows: NDArray[np.float32]) -> Errors:
         self.shown += len(windows)
         return super().errors(windows)
 
@@ -75,7 +75,9 @@ def test_the_model_is_fitted_on_the_very_windows_that_the_daemon_scores(
     described = msgspec.structs.replace(manifest(window=spec, grid=grid), imputer=imputer, scaler=scaler)
     detector = Counting(described, recorder)
     replayed = replay_rows(detector, [history], AlertPolicy())
-    prepared = Preparation(grid, spec, imputer, scaler).windows([history])
+    found = Preparation(grid, spec, imputer, scaler).windows([history])
+    assert np.isfinite(found.rows).all()
+    prepared = found.some(max(1, len(found)))
     # The detector also looks at windows with too few values, before it declines to judge them.
     seen = {window.tobytes() for window in recorder.seen}
     assert len(prepared) == len(replayed.scored)
@@ -95,7 +97,7 @@ def test_errors_of_the_prepared_windows_are_the_errors_that_a_replay_gives() -> 
         scaler=scaler,
         error=ErrorSpec("mse"),
     )
-    prepared = Preparation(grid, spec, imputer, scaler).windows([history])
+    prepared = Preparation(grid, spec, imputer, scaler).windows([history]).some(1000)
     expected = np.square(model.reconstruct(prepared) - prepared).mean(axis=(1, 2))
     replayed = replay_rows(Detector(described, model), [history], AlertPolicy())
     np.testing.assert_allclose(replayed.errors, expected, rtol=1e-5)
@@ -123,20 +125,52 @@ def test_an_imputer_falls_back_on_the_centre_of_what_was_there(
     assert fit_imputer(np.array([[1.0], [np.nan], [2.0], [9.0]]), method).fallback == (expected,)
 
 
-def test_windows_beyond_the_most_cells_are_thinned_evenly() -> None:
+def test_windows_take_the_memory_of_their_rows_where_values_are_missing_too() -> None:
     history = pump(500)
-    imputer, scaler = fit_imputer(history.values, "last"), fit_scaler(history.values, "standard")
+    values = history.values.copy()
+    values[100:110, 0] = np.nan
+    values[300, :] = np.nan
+    holed = with_values(history, values)
+    cases: tuple[tuple[ImputationMethod, int], ...] = (("last", 11), ("mean", 0))
+    for method, alone in cases:
+        imputer, scaler = fit_imputer(values, method), fit_scaler(values, "standard")
+        preparation = Preparation(learn_grid([holed], None), WindowSpec(6), imputer, scaler)
+        found = preparation.windows([holed])
+        assert len(found) == 495
+        assert len(found.rows) == 500 + 6 * alone, "a window that begins in a hole has rows of its own"
+
+
+def test_windows_with_rows_of_their_own_are_thinned_evenly_where_they_are_too_many() -> None:
+    values = pump(500).values.copy()
+    values[::2, 0] = np.nan
+    history = with_values(pump(500), values)
+    imputer, scaler = fit_imputer(values, "last"), fit_scaler(values, "standard")
     preparation = Preparation(learn_grid([history], None), WindowSpec(6), imputer, scaler)
     whole = preparation.windows([history])
-    np.testing.assert_array_equal(preparation.windows([history], most_cells=18 * 200), whole[::3])
+    assert len(whole) == 495
+    thinned = preparation.windows([history], most_imputed=18 * 100)  # of 248
+    assert len(thinned) == 495 - 248 + 83
+    kept = {window.tobytes() for window in thinned.some(495)}
+    assert kept < {window.tobytes() for window in whole.some(495)}
 
 
-def test_long_histories_are_prepared_in_pieces_without_losing_a_window(
+def test_long_histories_are_imputed_in_pieces_without_losing_a_window(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    history = pump(100)
-    imputer, scaler = fit_imputer(history.values, "last"), fit_scaler(history.values, "standard")
+    values = pump(100).values.copy()
+    values[np.random.default_rng(0).random(values.shape) < 0.2] = np.nan
+    history = with_values(pump(100), values)
+    imputer, scaler = fit_imputer(values, "last"), fit_scaler(values, "standard")
     preparation = Preparation(learn_grid([history], None), WindowSpec(6, stride=2), imputer, scaler)
-    whole = preparation.windows([history])
+    whole = preparation.windows([history]).some(100)
     monkeypatch.setattr("trainer.preparation.PIECE", 7)
-    np.testing.assert_array_equal(preparation.windows([history]), whole)
+    np.testing.assert_array_equal(preparation.windows([history]).some(100), whole)
+
+
+def test_some_windows_are_spread_over_all_and_the_variance_is_that_of_all() -> None:
+    history = pump(400)
+    imputer, scaler = fit_imputer(history.values, "last"), fit_scaler(history.values, "standard")
+    found = Preparation(learn_grid([history], None), WindowSpec(6), imputer, scaler).windows([history])
+    whole = found.some(1000)
+    np.testing.assert_array_equal(found.some(100), whole[::4])
+    assert found.variance() == pytest.approx(np.square(whole - whole.mean(axis=0)).mean(), rel=1e-4)

@@ -16,7 +16,7 @@ from detector.replay import replay
 from detector.stream import StreamPolicy
 from trainer.evaluation import evaluate, rows
 from trainer.history_files import read_histories
-from trainer.training import train
+from trainer.training import Job, train
 
 DATA = Path(os.environ.get("ANOMALYD_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
@@ -29,14 +29,8 @@ def test_a_fault_of_a_real_valve_is_found_after_280_rows_of_fitting() -> None:
     settings = Settings()
     (whole,) = read_histories([DATA / file["file"]], settings.history)
     first, last = file["train_range"]
-    trained = train(
-        [whole.rows(slice(first, last))],
-        settings=settings,
-        machine=whole.machine,
-        source=(file["file"],),
-        created_at=datetime(2026, 1, 5, tzinfo=UTC),
-        bundle_id="valve1-0",
-    )
+    job = Job([whole.rows(slice(first, last))], whole.machine, (file["file"],), "valve1-0")
+    trained = train(job, settings=settings, created_at=datetime(2026, 1, 5, tzinfo=UTC))
     assert trained.manifest.history.rows == 400
     assert trained.manifest.metrics["export_difference"] < 1e-4
 

@@ -14,7 +14,7 @@ from registry.bundle import load, read, write
 from tests.trainer.examples import CREATED, ID, START, pump, settings, trained, trained_pump, with_values
 from trainer.calibration import replay_rows, threshold
 from trainer.problems import Unusable
-from trainer.training import Stage, Trained, fingerprint, train
+from trainer.training import Job, Stage, Trained, fingerprint, train
 
 
 @pytest.fixture(scope="module")
@@ -69,21 +69,12 @@ def test_a_long_history_s_threshold_knows_nothing_of_the_rows_for_the_gate() -> 
 def test_all_that_takes_time_is_said(bundle: Trained) -> None:
     told: list[Stage] = []
     wishes = settings()
-    train(
-        [pump(300)],
-        settings=wishes,
-        machine=None,
-        source=(),
-        created_at=CREATED,
-        bundle_id=ID,
-        progress=told.append,
-    )
+    train(Job([pump(300)], None, (), ID), settings=wishes, created_at=CREATED, progress=told.append)
     best = round(bundle.manifest.metrics["best_epoch"])
     assert [stage.text.split(",")[0] for stage in told] == [
         "loading TensorFlow",
         "compiling",
         *(f"epoch {number}/3" for number in range(1, 4)),
-        "compiling",
         *["again with the validation rows"] * best,
         "exporting",
         "calibrating",

@@ -3,11 +3,16 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
+import pytest
+
 from detector.history import History
 from registry.champions import Registry
-from tests.trainer.examples import CREATED, pump, settings, with_values
+from tests.trainer.examples import CREATED, ID, pump, settings, trained, with_values
 from trainer.gate import Reason
-from trainer.turn import Turn, take_turn
+from trainer.problems import Unusable
+from trainer.training import Job, Trained, groups, prepare, train_each
+from trainer.turn import Turn, take_turn, take_turns
 
 
 def turn(folder: Path, *histories: History, machine: str | None = None, minutes: int = 0) -> Turn:
@@ -55,3 +60,81 @@ def test_a_short_history_s_decision_says_that_the_threshold_is_from_the_same_row
         "the first model, with 0.00% of 85 held-back normal windows (from which the threshold was "
         "learned, as the history is short) above the threshold"
     )
+
+
+def fleet() -> list[History]:
+    """Machines with different histories: long and short ones, with holes, one that stands still."""
+    machines = [pump(300 + 40 * i, seed=i, machine=f"pump-{i}") for i in range(5)]
+    values = machines[1].values.copy()
+    values[20:30, 0] = np.nan
+    machines[1] = with_values(machines[1], values)
+    return [*machines, with_values(pump(300, machine="still"), np.ones((300, 3)))]
+
+
+def test_a_machine_of_a_fleet_gets_the_bundle_that_it_would_get_alone() -> None:
+    wishes = settings(model={"epochs": 5, "batch_size": 32})
+    jobs = [Job((history,), history.machine, ("pump.csv",), ID) for history in fleet()]
+    made = {job.machine: one for job, one in train_each(jobs, settings=wishes, created_at=CREATED)}
+    assert len(made) == 6
+    assert isinstance(made.pop("still"), Unusable)
+    for history in fleet()[:5]:
+        one, own = made[history.machine], trained(history, machine=history.machine, wishes=wishes)
+        assert isinstance(one, Trained)
+        assert one.manifest.model == own.manifest.model
+        assert one.manifest.scaler == own.manifest.scaler
+        assert one.manifest.history == own.manifest.history
+        assert one.manifest.threshold.value == pytest.approx(own.manifest.threshold.value, rel=0.01)
+        for figure in ("loss", "validation_loss", "held_back_error_median"):
+            assert one.manifest.metrics[figure] == pytest.approx(own.manifest.metrics[figure], rel=0.01)
+
+
+def test_the_same_fleet_and_seed_give_the_same_files() -> None:
+    jobs = [Job((history,), history.machine, ("pump.csv",), ID) for history in fleet()]
+    first, second = (dict(train_each(jobs, settings=settings(), created_at=CREATED)) for _ in range(2))
+    for job in jobs[:5]:
+        one, two = first[job], second[job]
+        assert isinstance(one, Trained)
+        assert isinstance(two, Trained)
+        assert one.files["model.tflite"] == two.files["model.tflite"]
+
+
+def test_groups_hold_what_is_alike_and_no_more_than_memory_allows() -> None:
+    wishes = settings(model={"batch_size": 32})
+    two = pump(300, machine="two").select(("flow", "pressure"))
+    histories = [*fleet()[:5], two, pump(1200, machine="long")]
+    prepared = [prepare(Job((one,), one.machine, (), ID), wishes) for one in histories]
+    whole = [{one.job.machine for one in group} for group in groups(prepared, wishes.trainer.model)]
+    assert {"two"} in whole, "other sensors"
+    assert {"long"} in whole, "it would keep the others waiting"
+    assert set.union(*whole) == {one.machine for one in histories}
+    alone = list(groups(prepared, wishes.trainer.model, most_cells=1))
+    assert [len(group) for group in alone] == [1] * 7
+
+
+def test_each_machine_of_a_fleet_passes_the_gate_for_itself(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    odd = pump(1100, machine="odd")
+    values = odd.values.copy()
+    values[1040:, 1] += 150
+    histories = [(history, (f"{history.machine}.csv",)) for history in [*fleet(), with_values(odd, values)]]
+    turns = dict(take_turns(histories, settings=settings(), registry=registry, now=CREATED))
+    assert isinstance(turns["still"], Unusable)
+    refused = turns["odd"]
+    assert isinstance(refused, Turn)
+    assert refused.decision.reason is Reason.ALERT_RATE
+    assert sorted(str(machine) for machine in registry.champions()) == [f"pump-{i}" for i in range(5)]
+    assert len(registry.ids()) == 6
+    first = turns["pump-0"]
+    assert isinstance(first, Turn)
+    assert first.trained.manifest.history.source == ("pump-0.csv",)
+
+
+def test_a_fleet_that_is_stopped_leaves_whole_bundles_in_service(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    histories = [(history, ("",)) for history in fleet()[:4]]
+    turns = take_turns(histories, settings=settings(), registry=registry, now=CREATED)
+    machine, _ = next(turns)
+    del turns  # which ends it where it is, as Ctrl-C does
+    assert list(registry.champions()) == [machine]
+    for bundle in registry.ids():
+        registry.read(bundle)

@@ -1,0 +1,160 @@
+"""A fitted autoencoder becomes a bundle: exported, calibrated by replay, described."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from config.policies import alert_policy
+from detector.litert import LiteRTModel
+from detector.manifest import SCHEMA, ErrorSpec, HistorySpec, Manifest, Threshold
+from detector.scoring import Detector
+from trainer.calibration import Replayed, replay_rows, threshold, together
+from trainer.export import compare, export
+from trainer.fitting import Epoch, best_epoch
+from trainer.report import report
+from trainer.verdict import Verdict, window_spec
+from trainer.wording import DAY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from config.settings import Settings
+    from detector.history import History
+    from trainer.fleet import Fitted
+    from trainer.jobs import Prepared
+    from trainer.parts import Parts
+
+LIBRARIES = ("ai-edge-litert", "keras", "numpy", "scikit-learn", "tensorflow")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trained:
+    """A bundle that is not written yet.
+
+    Attributes:
+        manifest: Its description; `files` is filled by the registry.
+        files: Contents by file name.
+        detector: The detector that the daemon would load from them.
+        parts: What was done with which rows; none of them is labelled anomalous.
+        verdict: What was found in the history.
+        epochs: How the loss fell.
+    """
+
+    manifest: Manifest
+    files: dict[str, bytes]
+    detector: Detector
+    parts: Parts
+    verdict: Verdict
+    epochs: tuple[Epoch, ...]
+
+
+def _finish(
+    one: Prepared, fitted: _Fitted, settings: Settings, created_at: datetime, teller: _Teller
+) -> Trained:
+    """Exports, calibrates by replay, and describes."""
+    wishes, verdict, parts = settings.trainer, one.verdict, one.parts
+    assert verdict.grid is not None
+    teller.tell("exporting", 1.0, one.job.machine)
+    files = export(fitted.model)
+    difference = compare(fitted.model, files, fitted.windows)
+
+    teller.tell("calibrating", 1.0, one.job.machine)
+    unjudged = Manifest(
+        schema=SCHEMA,
+        id=one.job.bundle_id,
+        created_at=_iso(created_at),
+        machine=one.job.machine,
+        sensors=verdict.kept,
+        grid=verdict.grid,
+        window=window_spec(wishes),
+        imputer=one.imputer,
+        scaler=one.scaler,
+        error=ErrorSpec(wishes.error, wishes.smoothing),
+        threshold=Threshold(
+            value=1.0, method=wishes.threshold.method, k=0.0, mean=0.0, std=0.0, windows=0, above=0.0
+        ),
+        model=fitted.model.spec(wishes.model.kind),
+        history=_describe(one.histories, one.job.source, len(fitted.windows)),
+        metrics={},
+        libraries={name: version(name) for name in LIBRARIES},
+        files={},
+    )
+    litert = LiteRTModel(files["model.tflite"], length=wishes.window, width=len(verdict.kept))
+    policy = alert_policy(settings)
+    errors = replay_rows(Detector(unjudged, litert), parts.calibration, policy).errors
+    judged = msgspec.structs.replace(unjudged, threshold=threshold(errors, wishes.threshold))
+    held_back = [
+        replay_rows(Detector(judged, litert), rows, policy)
+        for rows in ((parts.calibration, parts.gate) if parts.gate_apart else (parts.calibration,))
+    ]
+    metrics = _metrics(fitted.epochs, held_back, judged) | {
+        "export_difference": difference,
+        "seconds": time.monotonic() - one.started,
+        "seed": wishes.seed,
+    }
+    manifest = msgspec.structs.replace(judged, metrics=metrics)
+    files["report.html"] = report(manifest, verdict, fitted.epochs, held_back, policy).encode()
+    return Trained(manifest, files, Detector(manifest, litert), parts, verdict, fitted.epochs)
+
+
+def _metrics(epochs: tuple[Epoch, ...], replays: Sequence[Replayed], manifest: Manifest) -> dict[str, float]:
+    """Figures of the fit and of all held-back rows; of the gate's alone where they are apart."""
+    best, held_back = best_epoch(epochs), together(replays)
+    median, high, highest, largest = np.quantile(held_back.errors, [0.5, 0.95, 0.99, 1])
+    days = len(held_back.scored) * manifest.window.stride * manifest.grid.interval / DAY
+    gate = {"gate_windows": len(replays[1].scored), "gate_above": replays[1].above} if replays[1:] else {}
+    return {
+        "epochs": len(epochs) - 1,
+        "best_epoch": best.epoch,
+        "loss": best.loss,
+        "validation_loss": best.validation_loss,
+        "parameters": manifest.model.parameters,
+        "held_back_windows": len(held_back.scored),
+        "held_back_days": days,
+        "held_back_error_median": float(median),
+        "held_back_error_p95": float(high),
+        "held_back_error_p99": float(highest),
+        "held_back_error_max": float(largest),
+        "held_back_above": held_back.above,
+        "held_back_alerts": held_back.opened,
+        "held_back_alerts_per_day": held_back.opened / days,
+        **gate,
+    }
+
+
+def _describe(histories: Sequence[History], source: tuple[str, ...], windows: int) -> HistorySpec:
+    return HistorySpec(
+        source=source,
+        machines=tuple(history.machine for history in histories),
+        rows=sum(map(len, histories)),
+        fit_windows=windows,
+        start=_iso(_moment(min(int(history.at[0]) for history in histories if len(history)))),
+        end=_iso(_moment(max(int(history.at[-1]) for history in histories if len(history)))),
+        sha256=fingerprint(histories),
+    )
+
+
+def fingerprint(histories: Sequence[History]) -> str:
+    """A sha256 of machines, sensors, times and values, the same on every computer."""
+    digest = sha256()
+    for history in histories:
+        digest.update(msgspec.json.encode([history.machine, history.sensors, len(history)]))
+        digest.update(history.at.astype("<i8").tobytes())
+        digest.update(np.where(np.isnan(history.values), np.nan, history.values).astype("<f8").tobytes())
+    return digest.hexdigest()
+
+
+def _moment(at: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at)
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

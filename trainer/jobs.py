@@ -1,0 +1,93 @@
+"""A bundle that is asked for, and what is learned of its history before the autoencoder is fitted."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from config.policies import milliseconds
+from trainer.autoencoder import Autoencoder, initial
+from trainer.parts import Parts, split, with_gate_apart
+from trainer.preparation import Preparation, fit_imputer, fit_scaler
+from trainer.problems import Unusable
+from trainer.verdict import Verdict, check, window_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from config.settings import Settings
+    from detector.history import History
+    from detector.manifest import ImputerSpec, ScalerSpec
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """A bundle that is asked for.
+
+    Attributes:
+        histories: What one model is fitted on; rows labelled anomalous are left out.
+        machine: Whom the bundle will serve; None: every machine without a bundle of its own.
+        source: Where the histories came from, for people.
+        bundle_id: The bundle's name, by `registry.bundle.new_id`.
+    """
+
+    histories: Sequence[History]
+    machine: str | None
+    source: tuple[str, ...]
+    bundle_id: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """A job whose history can carry a model.
+
+    Attributes:
+        job: What is asked for.
+        histories: Rows and sensors that are used.
+        verdict: What was found in the history.
+        parts: What will be done with which rows.
+        preparation: Makes windows of rows.
+        imputer: What it fills with.
+        scaler: What it scales by.
+        start: The autoencoder for the fit rows, not fitted yet.
+        fit_windows: How many windows there are in the fit rows.
+        started: When it was begun, by the monotonic clock.
+    """
+
+    job: Job
+    histories: tuple[History, ...]
+    verdict: Verdict
+    parts: Parts
+    preparation: Preparation
+    imputer: ImputerSpec
+    scaler: ScalerSpec
+    start: Autoencoder
+    fit_windows: int
+    started: float
+
+
+def prepare(job: Job, settings: Settings) -> Prepared:
+    """Looks at a job's history and learns what stands before the autoencoder.
+
+    Raises:
+        Unusable: The history cannot carry a model; all reasons.
+    """
+    started = time.monotonic()
+    wishes = settings.trainer
+    interval = settings.readings.interval
+    verdict = check(job.histories, wishes, interval=None if interval is None else milliseconds(interval))
+    if verdict.errors or verdict.grid is None:
+        raise Unusable(*verdict.errors)
+    used = tuple(history.normal().select(verdict.kept) for history in job.histories)
+    spec = window_spec(wishes)
+    parts = with_gate_apart(split(used, wishes.calibration_share), verdict.grid, spec)
+    samples = np.concatenate([history.values for history in parts.not_held_back])
+    imputer = fit_imputer(samples, wishes.imputation)
+    scaler = fit_scaler(samples, wishes.scaling)
+    preparation = Preparation(verdict.grid, spec, imputer, scaler)
+    windows = preparation.windows(parts.fit)
+    start = initial(windows, wishes.model, seed=wishes.seed)
+    return Prepared(job, used, verdict, parts, preparation, imputer, scaler, start, len(windows), started)

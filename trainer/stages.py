@@ -1,0 +1,52 @@
+"""What a training is busy with, for people who wait."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from trainer.wording import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from trainer.fitting import Epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What a training is busy with, for people who wait; `done` is the share of it that is over."""
+
+    text: str
+    done: float = 0.0
+
+
+class _Teller:
+    """Words for the stages; groups that are fitted at the same time end here when they shall stop."""
+
+    def __init__(self, progress: Callable[[Stage], None], jobs: int, finished: int) -> None:
+        self._progress = progress
+        self._jobs = jobs
+        self.finished = finished
+        self.stopped = False
+
+    def tell(self, text: str, done: float, machine: str | None = None) -> None:
+        """Tells of a stage; `done` is the share of it that is over, where there is one job."""
+        if self.stopped:
+            raise _StoppedError
+        if self._jobs > 1:
+            whose = f"{machine}: " if machine else ""
+            text, done = f"{self.finished} of {self._jobs} done, {whose}{text}", self.finished / self._jobs
+        self._progress(Stage(text, done))
+
+    def tried(self, told: Sequence[Epoch]) -> None:
+        """After an epoch with the validation rows aside."""
+        first = told[0]
+        text = f"loss {first.loss:.3g}, validation {first.validation_loss:.3g}"
+        if self._jobs > 1:
+            text = f"{counted(len(told), 'machine')} learning"
+        self.tell(f"epoch {first.epoch}/{first.epochs}, {text}", first.epoch / first.epochs)
+
+
+class _StoppedError(Exception):
+    """Nobody waits for the rest."""
