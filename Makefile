@@ -2,6 +2,7 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
+PEERS  := .venv-peers
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
@@ -15,7 +16,7 @@ unexport PYTHONPATH VIRTUAL_ENV
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup mosquitto test lint format types demo bench bench-detection lock clean
+.PHONY: help setup mosquitto test lint format types demo bench bench-full bench-peers bench-detection lock clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,8 +56,22 @@ types: setup ## mypy, strict, over everything
 demo: setup ## a simulated pump, from its history to the first alert, on this terminal
 	$(BIN)/anomalyd demo
 
-bench: setup ## short benchmarks
+bench: setup mosquitto ## short benchmarks; fails where a ratio is far below its goal
 	$(BIN)/python -m bench
+
+bench-full: setup mosquitto $(PEERS)/.ready ## all benchmarks, written into docs/performance.md (BENCH_ARGS='PART --rounds 3')
+	$(BIN)/python -m bench --full $(BENCH_ARGS)
+
+bench-peers: setup mosquitto $(PEERS)/.ready ## anomalyd beside other detectors, each in an environment of its own (8 GB)
+	$(BIN)/python -m bench --full comparing
+
+$(PEERS)/.ready: bench/peers/pyod-river.txt bench/peers/numalogic.txt
+	for peer in pyod-river numalogic; do \
+	    $(PYTHON) -m venv --clear $(PEERS)/$$peer && \
+	    $(PEERS)/$$peer/bin/pip install --quiet --disable-pip-version-check --only-binary :all: \
+	        --requirement bench/peers/$$peer.txt || exit; \
+	done
+	@touch $@
 
 bench-detection: setup mosquitto ## detection figures on the recorded machines (ANOMALYD_DATA, or ../shared/data)
 	$(BIN)/python -m bench.detection
@@ -72,5 +87,5 @@ lock: setup ## requirements/*.txt from pyproject.toml
 	$(COMPILE) --group build --constraint requirements/dev.txt --output-file requirements/build.txt
 
 clean: ## remove what was made, the virtual environment too
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(PEERS) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
