@@ -69,4 +69,5 @@ def test_an_alert_that_the_broker_has_taken_is_not_published_again_on_the_next_c
     intake.put(connected(3))
     daemon.step()
     assert wire.published[count:-1] == [two]
+    daemon.leave()  # at the latest it is noted now
     assert store.unsent() == [(2, *two)]
