@@ -105,7 +105,7 @@ def ours(machines: int, *size: int) -> dict[str, float]:
     wishes = [machine(seed, *size) for seed in range(machines)]
     settings = wishes[0].settings
     before = time.monotonic()
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:  # as `trainer.training` does it
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:  # as `trainer.fleet` does it
         groups = [wishes[first : first + GROUP] for first in range(0, machines, GROUP)]
         fitted = list(chain(*pool.map(lambda group: together(group, settings), groups)))
     return {

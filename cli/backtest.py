@@ -34,6 +34,7 @@ from detector.scoring import Detector
 from detector.stream import StreamPolicy
 from registry.bundle import load
 from registry.champions import Registry
+from trainer.wording import listed
 
 if TYPE_CHECKING:  # what another process imports, each machine waits for
     from config import Settings
@@ -86,10 +87,10 @@ def served(settings: Settings, bundle: str | None, recordings: Sequence[Recordin
                 f"got {', '.join(recording.sensors)}"
             )
     if len(unserved) == len(recordings):
-        text = f"{settings.state_dir}: holds no bundle for {', '.join(unserved)}"
+        text = f"{settings.state_dir}: holds no bundle for {listed(unserved)}"
         raise CommandError(Exit.FAILED, f"{text}; train one: anomalyd train HISTORY")
     if unserved:
-        note(f"left out, as no bundle serves them: {', '.join(unserved)}")
+        note(f"left out, as no bundle serves them: {listed(unserved)}")
     if not watched:
         raise CommandError(Exit.DATA, *strangers)
     for text in strangers:
@@ -102,7 +103,7 @@ def _followed(watched: list[Served], most: int) -> list[Served]:
     if len(watched) <= most:
         return watched
     late = {machine.recording.machine for machine in sorted(watched, key=lambda m: m.recording.first)[most:]}
-    note(f"left out, as readings.max_machines is {most}: {', '.join(sorted(late))}")
+    note(f"left out, as readings.max_machines is {most}: {listed(sorted(late))}")
     return [machine for machine in watched if machine.recording.machine not in late]
 
 

@@ -19,6 +19,7 @@ from detector.events import Event
 from detector.history import History
 from detector.scoring import Detector
 from trainer.evaluation import Laying, Tally, summed
+from trainer.wording import listed
 
 
 @click.command(short_help="How good the detector is on labelled data.")
@@ -44,7 +45,7 @@ def evaluate(
         if unlabelled:
             raise CommandError(
                 Exit.DATA,
-                f"{', '.join(unlabelled)}: must have a column {settings.history.label_column} "
+                f"{listed(unlabelled)}: must have a column {settings.history.label_column} "
                 "(0 normal, 1 anomalous, -1 unknown), got none; history.label_column names it",
             )
         machines = served(settings, bundle, recordings)

@@ -13,6 +13,7 @@ import msgspec
 
 from cli.exits import CommandError, Exit
 from cli.histories import read, read_each
+from cli.interrupts import deferred_interrupts
 from cli.options import (
     config_option,
     files_argument,
@@ -26,12 +27,12 @@ from cli.tables import print_table
 from config import Settings
 from detector.history import History
 from registry.champions import Registry
-from trainer.wording import DAY, counted, duration
+from trainer.wording import DAY, counted, duration, listed
 
 if TYPE_CHECKING:
     from trainer.export import ExportDiffers
     from trainer.problems import Unusable
-    from trainer.training import Stage
+    from trainer.stages import Stage
     from trainer.turn import Turn
 
 
@@ -125,14 +126,22 @@ def train_each(history: tuple[Path, ...], settings: Settings, *, as_json: bool) 
                 turns.append(summary(turn))
     finally:  # what was promoted before an error serves already
         turns.sort(key=lambda turn: str(turn["machine"]))
-        _print(turns, wrong, as_json=as_json)
+        _print(turns, wrong, settings, as_json=as_json)
     if wrong:
-        problems = [f"machine {name}: {text}" for name, texts in sorted(wrong.items()) for text in texts]
+        whose: dict[str, list[str]] = {}
+        for name, texts in sorted(wrong.items()):
+            for text in texts:
+                whose.setdefault(text, []).append(name)
+        problems = [
+            f"machine{'s' if names[1:] else ''} {listed(names)}: {text}" for text, names in whose.items()
+        ]
         made = f"{len(wrong)} of {counted(len(wrong) + len(turns), 'machine')} got no bundle"
         raise CommandError(Exit.DATA, *problems, made)
 
 
-def _print(turns: list[dict[str, Any]], wrong: dict[str, tuple[str, ...]], *, as_json: bool) -> None:
+def _print(
+    turns: list[dict[str, Any]], wrong: dict[str, tuple[str, ...]], settings: Settings, *, as_json: bool
+) -> None:
     if as_json:
         failed = [
             {"machine": name, "promoted": False, "reason": "unusable_history", "text": "\n".join(texts)}
@@ -141,13 +150,12 @@ def _print(turns: list[dict[str, Any]], wrong: dict[str, tuple[str, ...]], *, as
         click.echo(msgspec.json.encode([*turns, *failed]).decode())
     elif turns:
         print_table(
-            ("machine", "bundle", "decision", "parameters", "threshold", "false alerts a day"),
+            ("machine", "bundle", "decision", "threshold", "alerts/day"),
             (
                 (
                     turn["machine"],
                     turn["bundle"],
-                    "in service" if turn["promoted"] else f"not in service: {turn['reason']}",
-                    f"{turn['metrics']['parameters']:.0f}",
+                    "in service" if turn["promoted"] else f"refused: {turn['reason']}",
                     f"{turn['threshold']['value']:.4g}",
                     f"{turn['metrics']['held_back_alerts_per_day']:.2g}",
                 )
@@ -155,6 +163,13 @@ def _print(turns: list[dict[str, Any]], wrong: dict[str, tuple[str, ...]], *, as
             ),
             numbers_from=3,
         )
+        click.echo(f"reports in {settings.state_dir / 'bundles'}")
+        for turn in turns:
+            if not turn["promoted"]:
+                note(f"machine {turn['machine']} is not in service: {turn['text']}")
+        odd = [turn["machine"] for turn in turns if turn["warnings"]]
+        if odd:
+            note(f"note: odd histories, as their reports say: {listed(odd)}")
 
 
 def turns_of(
@@ -207,10 +222,18 @@ def turn_of(
 
 @contextmanager
 def stages() -> Iterator[Callable[[Stage], None]]:
-    """A progress bar over the stages of a training; yields what `take_turn` tells them to."""
-    with progress() as display:
+    """A progress bar over the stages of a training; yields what `take_turn` tells them to.
+
+    Ctrl-C ends the training at the next stage or epoch, so that a bundle is promoted or is not made.
+    """
+    with deferred_interrupts() as check, progress() as display:
         task = add_task(display, "training", 1.0)
-        yield lambda stage: display.update(task, completed=stage.done, detail=stage.text, refresh=True)
+
+        def tell(stage: Stage) -> None:
+            check()
+            display.update(task, completed=stage.done, detail=stage.text, refresh=True)
+
+        yield tell
 
 
 def summary(turn: Turn) -> dict[str, Any]:

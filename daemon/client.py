@@ -26,18 +26,27 @@ class Client(paho.Client):
     _ahead = b""  # what was read and not asked for yet
     _position = 0
     _source: object = None  # the socket that it was read from
+    _may_read = True  # whether the next packet may be read from the socket
 
     def _sock_recv(self, bufsize: int) -> bytes:
         if self._position == len(self._ahead) or self._source is not self._sock:
             self._source = self._sock
             self._ahead, self._position = b"", 0
-            self._ahead = super()._sock_recv(max(bufsize, AHEAD))
+            begins = self._in_packet["command"] == 0  # else it is the rest of a packet
+            if begins and not self._may_read:
+                raise BlockingIOError
+            self._may_read = self._may_read and not begins
+            self._ahead = super()._sock_recv(AHEAD if begins else bufsize)
         begin = self._position
         self._position = min(begin + bufsize, len(self._ahead))
         return self._ahead[begin : self._position]
 
     def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:
-        """Deals with all packets that were read; no `select` tells of those behind the first."""
+        """Deals with all packets that were read; no `select` tells of those behind the first.
+
+        It reads ahead once: under a flood, too, the thread must write and keep the connection alive.
+        """
+        self._may_read = True
         result = super().loop_read(max_packets)
         while (
             result is paho.MQTT_ERR_SUCCESS

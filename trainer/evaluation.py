@@ -21,6 +21,7 @@ import numpy as np
 from detector.alerts import Change
 from detector.events import AlertChanged, ReadingDropped, Scored
 from detector.history import ANOMALOUS, NORMAL
+from trainer.wording import DAY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from detector.events import Event
     from detector.grid import Grid
     from detector.history import History
-
-DAY = 86_400_000  # milliseconds
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -20,17 +20,19 @@ from trainer.calibration import Replayed, replay_rows, threshold, together
 from trainer.export import compare, export
 from trainer.fitting import Epoch, best_epoch
 from trainer.report import report
-from trainer.verdict import Verdict, window_spec
+from trainer.verdict import window_spec
 from trainer.wording import DAY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from config.settings import Settings
     from detector.history import History
     from trainer.fleet import Fitted
     from trainer.jobs import Prepared
     from trainer.parts import Parts
+    from trainer.stages import Teller
+    from trainer.verdict import Verdict
 
 LIBRARIES = ("ai-edge-litert", "keras", "numpy", "scikit-learn", "tensorflow")
 
@@ -56,8 +58,8 @@ class Trained:
     epochs: tuple[Epoch, ...]
 
 
-def _finish(
-    one: Prepared, fitted: _Fitted, settings: Settings, created_at: datetime, teller: _Teller
+def finish(
+    one: Prepared, fitted: Fitted, settings: Settings, created_at: datetime, teller: Teller
 ) -> Trained:
     """Exports, calibrates by replay, and describes."""
     wishes, verdict, parts = settings.trainer, one.verdict, one.parts

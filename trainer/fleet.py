@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     from trainer.problems import Unusable
     from trainer.stages import Teller
 
-MOST_CELLS = (
-    6_000_000  # numbers in what is fitted together: 24 MB on each core, or some 20 machines of 8 sensors
-)
+# Numbers in what is fitted together: 24 MB on each core, or some 20 machines of 8 sensors.
+MOST_CELLS = 6_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Fitted:
+class Fitted:
+    """A machine's autoencoder, how its loss fell, and the windows that it was fitted on in the end."""
+
     model: Autoencoder
     epochs: tuple[Epoch, ...]
     windows: Windows
@@ -72,14 +73,14 @@ def _cells(one: Prepared, wishes: ModelSettings) -> int:
     return 10 * sum(map(np.size, one.start.weights)) + 8 * wishes.batch_size * window + 2 * rows
 
 
-def _fit_groups(
-    found: Iterable[list[Prepared]], wishes: Trainer, teller: _Teller
-) -> Iterator[tuple[Prepared, _Fitted | Unusable]]:
-    """Fits a group on each core, in order; no more of them are begun than are waited for."""
+def fit_groups(
+    found: Iterable[list[Prepared]], wishes: Trainer, teller: Teller
+) -> Iterator[tuple[Prepared, Fitted | Unusable]]:
+    """Fits a group on each core, and yields them in order; one more than that is begun at most."""
     cores = len(os.sched_getaffinity(0))
     pool = ThreadPoolExecutor(cores)
     try:
-        begun: deque[Future[list[tuple[Prepared, _Fitted | Unusable]]]] = deque()
+        begun: deque[Future[list[tuple[Prepared, Fitted | Unusable]]]] = deque()
         for group in found:
             begun.append(pool.submit(_fit_group, group, wishes, teller))
             if len(begun) > cores:
@@ -87,13 +88,13 @@ def _fit_groups(
         for future in begun:
             yield from future.result()
     finally:
-        teller.stopped = True
+        teller.stop()
         pool.shutdown(cancel_futures=True)
 
 
 def _fit_group(
-    group: Sequence[Prepared], wishes: Trainer, teller: _Teller
-) -> list[tuple[Prepared, _Fitted | Unusable]]:
+    group: Sequence[Prepared], wishes: Trainer, teller: Teller
+) -> list[tuple[Prepared, Fitted | Unusable]]:
     """Learns from the validation rows how long to fit, then fits all rows that are not held back."""
     teller.tell("compiling", 0.0)
     fitted_on = [one.preparation.windows(one.parts.fit) for one in group]
@@ -102,7 +103,7 @@ def _fit_group(
     tried = fit(starts, fitted_on, validation, wishes.model, seed=wishes.seed, progress=teller.tried)
     falls = check_fall([model for model, _ in tried], fitted_on)
     del fitted_on, validation
-    outcomes: list[tuple[Prepared, _Fitted | Unusable]] = []
+    outcomes: list[tuple[Prepared, Fitted | Unusable]] = []
     good = []
     for one, (_, epochs), problem in zip(group, tried, falls, strict=True):
         if problem:
@@ -124,5 +125,5 @@ def _fit_group(
     )
     falls = check_fall(models, windows)
     for (one, epochs), model, some, problem in zip(good, models, windows, falls, strict=True):
-        outcomes.append((one, problem or _Fitted(model, epochs, some)))
+        outcomes.append((one, problem or Fitted(model, epochs, some)))
     return outcomes

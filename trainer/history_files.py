@@ -6,7 +6,7 @@ import dataclasses
 import re
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from trainer.tables import BLOCK, read_tables, stem
 from trainer.times import TimeColumn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
     from typing import Any
 
@@ -77,6 +77,8 @@ def read_each(
 ) -> tuple[list[tuple[History, tuple[Path, ...]]], dict[str, tuple[str, ...]]]:
     """The same for machines that have nothing to do with each other.
 
+    A cell is the matter of the machine in its row; what concerns a whole file, of all machines in it.
+
     Args:
         paths, settings, note, advance: See `read_histories`.
 
@@ -87,19 +89,21 @@ def read_each(
     files: dict[str, dict[Path, None]] = defaultdict(dict)
     wrong: dict[str, dict[str, None]] = defaultdict(dict)
     for path in paths:
-        machines: dict[str, None] = {}
+        file = _File(path, settings, None)
+        whole: tuple[str, ...] = ()
         try:
-            for piece in read_pieces([path], settings):
-                name = piece.machine
-                machines[name] = None
-                found[name].append(piece)
-                files[name][path] = None
-                known = next(iter(files[name])), found[name][0].sensors
-                wrong[name] |= dict.fromkeys(_difference(path, piece, *known))
-                advance(len(piece))
+            for table in read_tables(path, settings):
+                for piece in file.pieces(table):
+                    name = piece.machine
+                    found[name].append(piece)
+                    files[name][path] = None
+                    known = next(iter(files[name])), found[name][0].sensors
+                    wrong[name] |= dict.fromkeys(_difference(path, piece, *known))
+                    advance(len(piece))
         except (Unreadable, Unusable) as error:
-            for name in machines or (stem(path),):
-                wrong[name] |= dict.fromkeys(error.problems)
+            whole = error.problems
+        for name in file.machines or (stem(path),):
+            wrong[name] |= dict.fromkeys(whole or file.problems(name))
     problems = {name: tuple(texts) for name, texts in sorted(wrong.items()) if texts}
     good = sorted(found.keys() - problems.keys())
     return [(_join(found.pop(name), note), tuple(files[name])) for name in good], problems
@@ -179,8 +183,15 @@ def read_pieces(
         raise Unusable(*problems)
 
 
+Rows: TypeAlias = "slice | NDArray[np.intp]"
+
+
 class _File:
-    """Takes a file's blocks and remembers what is wrong with each column."""
+    """Takes a file's blocks and remembers what is wrong with each column.
+
+    Attributes:
+        machines: Whose rows were in them, in the order in which they came.
+    """
 
     def __init__(self, path: Path, settings: HistorySettings, machine: str | None) -> None:
         self._path = path
@@ -189,10 +200,11 @@ class _File:
         self._time = TimeColumn()
         self._sensors: tuple[str, ...] | None = None  # until the first block
         self._rows = 0
-        self._wrong: dict[str, _BadCells] = {}
+        self._wrong: dict[str | None, dict[str, _BadCells]] = defaultdict(dict)  # by machine and column
+        self.machines: dict[str, None] = {}
 
     def pieces(self, table: Table) -> Iterator[History]:
-        """The histories in a block, by machine; none once a problem was found.
+        """The histories in a block, by machine; none of a machine once a problem was found with it.
 
         Raises:
             Unusable: The file has no column of times.
@@ -201,34 +213,47 @@ class _File:
         if self._sensors is None:
             self._sensors = self._find_sensors(frame)
         self._rows += len(frame)
+        machines = self._find_machines(table)
         at = self._time.milliseconds(frame[settings.time_column])
-        self._check(table, settings.time_column, at.isna(), TIME_EXPECTED)
-        machines = self._machines(table)
-        label = self._labels(table)
+        self._check(table, machines, settings.time_column, at.isna(), TIME_EXPECTED)
+        label = self._labels(table, machines)
         values = np.empty((len(frame), len(self._sensors)))
         for i, name in enumerate(self._sensors):
             numbers, bad = _numbers(frame[name])
-            self._check(table, name, bad, NUMBER_EXPECTED, IGNORE)
+            self._check(table, machines, name, bad, NUMBER_EXPECTED, IGNORE)
             values[:, i] = numbers
-        if self._wrong:
-            return
-        times = at.to_numpy().astype(np.int64)
+        times = at.fillna(0).to_numpy().astype(np.int64)
         whole = History("", self._sensors, times, values, label)
-        for name, rows in machines.items():
-            if self._machine is None or name == self._machine:
-                yield dataclasses.replace(whole.rows(rows), machine=name)
+        for machine, rows in machines.items():
+            if machine is None or self._machine not in {None, machine}:
+                continue
+            if not self._wrong.keys() & {None, machine}:
+                yield dataclasses.replace(whole.rows(rows), machine=machine)
 
-    def problems(self) -> list[str]:
-        """All that is wrong with the file, once all its blocks were taken; one line a column."""
+    def problems(self, machine: str | None = None) -> list[str]:
+        """All that is wrong with the file, once all its blocks were taken; one line a column.
+
+        Args:
+            machine: Other machines' cells are left out.
+        """
         if not self._rows or self._sensors is None:
             return [f"{self._path}: must have rows, got none"]
-        special = (self._settings.time_column, self._settings.machine_column, self._settings.label_column)
-        problems = [f"{self._path}: {self._wrong[name]}" for name in special if name in self._wrong]
+        whose = self._wrong.keys() if machine is None else self._wrong.keys() & {None, machine}
+
+        def cells(*columns: str) -> list[str]:
+            found = (
+                [self._wrong[name][column] for name in whose if column in self._wrong[name]]
+                for column in columns
+            )
+            return [f"{self._path}: {_BadCells.together(some)}" for some in found if some]
+
+        problems = cells(
+            self._settings.time_column, self._settings.machine_column, self._settings.label_column
+        )
         if not self._sensors:
             there = ", ".join(name for name in self._columns)
             problems.append(f"{self._path}: must have a column per sensor, got none beside {there}")
-        problems += [f"{self._path}: {self._wrong[name]}" for name in self._sensors if name in self._wrong]
-        return problems
+        return problems + cells(*self._sensors)
 
     def _find_sensors(self, frame: pd.DataFrame) -> tuple[str, ...]:
         settings = self._settings
@@ -241,22 +266,29 @@ class _File:
         special = {settings.time_column, settings.machine_column, settings.label_column}
         return tuple(name for name in self._columns if name not in special | {*settings.ignore_columns})
 
-    def _machines(self, table: Table) -> dict[str, slice | NDArray[np.intp]]:
-        """The rows of each machine."""
+    def _find_machines(self, table: Table) -> dict[str | None, Rows]:
+        """The rows of each machine; None: those that name none."""
         column = self._settings.machine_column
         if column not in self._columns:
-            return {self._machine or stem(self._path): slice(None)}
+            name = self._machine or stem(self._path)
+            self.machines[name] = None
+            return {name: slice(None)}
         codes, cells = pd.factorize(table.frame[column])
         names = [name.strip() for name in cells.astype("str")]
-        known = {name: i for i, name in enumerate(dict.fromkeys(filter(None, names)))}
+        known = {name: i for i, name in enumerate(dict.fromkeys(["", *names]))}
         # The last one stands for the code -1, which is an empty cell's.
-        machine = np.array([*(known.get(name, -1) for name in names), -1])[codes]
-        self._check(table, column, pd.Series(machine < 0, index=table.frame.index), MACHINE_EXPECTED)
+        machine = np.array([*(known[name] for name in names), 0])[codes]
         order = np.argsort(machine, kind="stable")
         borders = np.searchsorted(machine[order], np.arange(len(known) + 1))
-        return {name: order[borders[i] : borders[i + 1]] for name, i in known.items()}
+        rows: dict[str | None, Rows] = {
+            name or None: order[borders[i] : borders[i + 1]] for name, i in known.items()
+        }
+        self.machines |= dict.fromkeys(filter(None, known))
+        nameless = pd.Series(machine == 0, index=table.frame.index)
+        self._check(table, rows, column, nameless, MACHINE_EXPECTED)
+        return rows
 
-    def _labels(self, table: Table) -> NDArray[np.int8] | None:
+    def _labels(self, table: Table, machines: Mapping[str | None, Rows]) -> NDArray[np.int8] | None:
         """Each row's label, unknown where the cell is empty."""
         column = self._settings.label_column
         if column not in self._columns:
@@ -266,31 +298,48 @@ class _File:
         if not pd.api.types.is_bool_dtype(cells):
             labels = pd.to_numeric(cells, errors="coerce").astype("float64").where(cells.notna(), UNKNOWN)
         bad = ~labels.isin([NORMAL, ANOMALOUS, UNKNOWN])
-        self._check(table, column, bad, LABEL_EXPECTED)
+        self._check(table, machines, column, bad, LABEL_EXPECTED)
         return labels.where(~bad, UNKNOWN).to_numpy().astype(np.int8)
 
-    def _check(self, table: Table, column: str, bad: pd.Series[bool], must: str, hint: str = "") -> None:
+    def _check(
+        self,
+        table: Table,
+        machines: Mapping[str | None, Rows],
+        column: str,
+        bad: pd.Series[bool],
+        must: str,
+        hint: str = "",
+    ) -> None:
         if not bad.any():
             return
-        number = int(bad.sum())
-        if column in self._wrong:
-            self._wrong[column].number += number
-        else:
-            position = int(bad.to_numpy().argmax())
-            cell = table.frame[column].iloc[position]
-            self._wrong[column] = _BadCells(column, must, cell, table.place(position), hint, number)
+        positions, wrong = np.arange(len(bad)), bad.to_numpy()
+        for machine, rows in machines.items():
+            places = positions[rows][wrong[rows]].tolist()
+            if not places:
+                continue
+            cell, row = table.frame[column].iloc[places[0]], int(table.frame.index[places[0]])
+            found = _BadCells(column, must, cell, row, table.place(places[0]), hint, len(places))
+            before = self._wrong[machine].get(column)
+            self._wrong[machine][column] = _BadCells.together([before, found]) if before else found
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _BadCells:
     """What is wrong with a column: its first bad cell, with the number of all of them."""
 
     column: str
     must: str
     cell: Any
+    row: int
     place: str
     hint: str
     number: int
+
+    @classmethod
+    def together(cls, found: Sequence[_BadCells]) -> _BadCells:
+        """Of one column, from several machines or blocks."""
+        first = min(found, key=lambda cells: cells.row)
+        return dataclasses.replace(first, number=sum(cells.number for cells in found))
 
     def __str__(self) -> str:
         cell, hint = self.cell, self.hint

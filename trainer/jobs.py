@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from config.policies import milliseconds
-from trainer.autoencoder import Autoencoder, initial
-from trainer.parts import Parts, split, with_gate_apart
+from trainer.autoencoder import initial
+from trainer.parts import split, with_gate_apart
 from trainer.preparation import Preparation, fit_imputer, fit_scaler
 from trainer.problems import Unusable
-from trainer.verdict import Verdict, check, window_spec
+from trainer.verdict import check, window_spec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from config.settings import Settings
     from detector.history import History
     from detector.manifest import ImputerSpec, ScalerSpec
+    from trainer.autoencoder import Autoencoder
+    from trainer.parts import Parts
+    from trainer.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from trainer.wording import counted
@@ -21,26 +22,41 @@ class Stage:
     done: float = 0.0
 
 
-class _Teller:
-    """Words for the stages; groups that are fitted at the same time end here when they shall stop."""
+class Teller:
+    """Words for the stages of one job or many, one at a time however many threads work.
+
+    Attributes:
+        finished: How many jobs are over.
+    """
 
     def __init__(self, progress: Callable[[Stage], None], jobs: int, finished: int) -> None:
+        self.finished = finished
         self._progress = progress
         self._jobs = jobs
-        self.finished = finished
-        self.stopped = False
+        self._stopped = False
+        self._lock = Lock()
+
+    def stop(self) -> None:
+        """Ends whoever tells of a stage from now on."""
+        self._stopped = True
 
     def tell(self, text: str, done: float, machine: str | None = None) -> None:
-        """Tells of a stage; `done` is the share of it that is over, where there is one job."""
-        if self.stopped:
-            raise _StoppedError
-        if self._jobs > 1:
-            whose = f"{machine}: " if machine else ""
-            text, done = f"{self.finished} of {self._jobs} done, {whose}{text}", self.finished / self._jobs
-        self._progress(Stage(text, done))
+        """Tells of a stage; `done` is the share of it that is over, where there is one job.
+
+        Raises:
+            StoppedError: Nobody waits for what is done.
+        """
+        if self._stopped:
+            raise StoppedError
+        with self._lock:
+            if self._jobs > 1:
+                whose = f"{machine}: " if machine else ""
+                text = f"{self.finished} of {self._jobs} done, {whose}{text}"
+                done = self.finished / self._jobs
+            self._progress(Stage(text, done))
 
     def tried(self, told: Sequence[Epoch]) -> None:
-        """After an epoch with the validation rows aside."""
+        """Tells of an epoch with the validation rows aside."""
         first = told[0]
         text = f"loss {first.loss:.3g}, validation {first.validation_loss:.3g}"
         if self._jobs > 1:
@@ -48,5 +64,5 @@ class _Teller:
         self.tell(f"epoch {first.epoch}/{first.epochs}, {text}", first.epoch / first.epochs)
 
 
-class _StoppedError(Exception):
+class StoppedError(Exception):
     """Nobody waits for the rest."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from trainer.export import ExportDiffers
 from trainer.finishing import Trained, finish
 from trainer.fleet import fit_groups, groups
-from trainer.jobs import Job, Prepared, prepare
+from trainer.jobs import Job, prepare
 from trainer.keras_backend import load
 from trainer.problems import Unusable
 from trainer.stages import Stage, Teller
@@ -61,9 +61,9 @@ def train_each(
         Each job with its bundle, or with what kept it from getting one.
     """
     prepared = []
-    for number, job in enumerate(jobs):
+    for number, job in enumerate(jobs, start=1):
         if len(jobs) > 1:
-            progress(Stage(f"looking at the history of {job.machine}", number / len(jobs)))
+            progress(Stage(f"looking at {number} of {len(jobs)} histories"))
         try:
             prepared.append(prepare(job, settings))
         except Unusable as error:
@@ -72,14 +72,14 @@ def train_each(
         return
     progress(Stage("loading TensorFlow"))
     load()
-    teller = _Teller(progress, len(jobs), len(jobs) - len(prepared))
-    for one, fitted in _fit_groups(groups(prepared, settings.trainer.model), settings.trainer, teller):
+    teller = Teller(progress, len(jobs), len(jobs) - len(prepared))
+    for one, fitted in fit_groups(groups(prepared, settings.trainer.model), settings.trainer, teller):
         made: Trained | Unusable | ExportDiffers
         if isinstance(fitted, Unusable):
             made = fitted
         else:
             try:
-                made = _finish(one, fitted, settings, created_at, teller)
+                made = finish(one, fitted, settings, created_at, teller)
             except (Unusable, ExportDiffers) as error:
                 made = error
         teller.finished += 1

@@ -10,7 +10,8 @@ import numpy as np
 from detector.history import History
 from registry.bundle import BundleError, load, new_id
 from trainer.gate import Decision, decide, figures
-from trainer.training import Job, Stage, Trained, train, train_each
+from trainer.jobs import Job
+from trainer.training import train, train_each
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from detector.scoring import Detector
     from registry.champions import Registry
     from trainer.export import ExportDiffers
+    from trainer.finishing import Trained
     from trainer.problems import Unusable
+    from trainer.stages import Stage
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,7 +99,7 @@ def take_turns(
         ids[new_id(now)] = None  # of one second's ids, some hundred are likely to hold a pair
     jobs = [
         Job((history,), history.machine, source, one)
-        for (history, source), one in zip(histories, ids, strict=True)
+        for (history, source), one in zip(histories, sorted(ids), strict=True)
     ]
     for job, made in train_each(jobs, settings=settings, created_at=now, progress=progress):
         assert job.machine is not None

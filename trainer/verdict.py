@@ -103,9 +103,9 @@ def check(histories: Sequence[History], settings: Trainer, *, interval: int | No
     parts = split(normal, settings.calibration_share)
     kept = _with_values(parts)
     if sum(map(len, normal)) > 1:
-        errors += _about_values(sensors) or _about_fit(parts)
+        errors += _about_values(sensors)
     if grid and not errors:
-        errors += _about_length(parts, kept, grid, settings)
+        errors += _about_length(parts, kept, grid, settings) or _about_fit(parts)
     warnings = [*_about_sensors(sensors, kept), *(w for facts in machines for w in _about_times(facts))]
     return Verdict(machines, sensors, tuple(errors), tuple(warnings), grid, kept)
 
@@ -147,7 +147,7 @@ def _about_values(sensors: tuple[SensorFacts, ...]) -> list[str]:
 
 def _about_fit(parts: Parts) -> list[str]:
     """The values may change only where nothing is fitted any more."""
-    rows = np.concatenate([history.values for history in parts.not_held_back])
+    rows = np.concatenate([history.values for history in parts.fit])
     there = rows[:, np.isfinite(rows).any(axis=0)]
     if len(there) == 0 or (there.size and (np.nanmin(there, axis=0) < np.nanmax(there, axis=0)).any()):
         return []

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FEW = 5  # names in a line that may be about hundreds
 DAY = 86_400_000  # milliseconds
 UNITS = ((DAY, "days"), (3_600_000, "h"), (60_000, "min"), (1000, "s"))
 
@@ -9,6 +15,12 @@ UNITS = ((DAY, "days"), (3_600_000, "h"), (60_000, "min"), (1000, "s"))
 def counted(number: int, noun: str) -> str:
     """The number and the noun, in the plural if need be."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """The names, and of many the first ones: `a, b, c, d, e and 7 more`."""
+    text = ", ".join(names[:FEW])
+    return f"{text} and {len(names) - FEW} more" if len(names) > FEW else text
 
 
 def duration(milliseconds: float) -> str:

@@ -2,6 +2,10 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +17,7 @@ from daemon.store import Store
 from daemon.transaction import Transaction
 from detector.history import History
 from detector.replay import readings
+from registry.champions import Registry
 from tests import plant
 from tests.cli.conftest import Ended
 
@@ -183,9 +188,58 @@ def test_a_fleet_is_trained_at_once_and_a_bad_machine_fails_alone(
 
     again = anomalyd("train", "--per-machine", *files)
     assert again.code == 0, again.err
-    lines = [line.split() for line in again.out.splitlines()[2:]]
+    lines = [line.split() for line in again.out.splitlines()[2:-1]]
     assert [line[0] for line in lines] == ["press-0", "press-1", "press-2"]
     assert all(line[2:4] == ["in", "service"] for line in lines)
+
+
+def test_the_table_of_a_fleet_fits_into_a_terminal(
+    anomalyd: Run, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = plant.history(1100)
+    values = history.values.copy()
+    values[1040:] *= 100  # what the gate finds on rows that nothing was learned from
+    odd = History("odd", history.sensors, history.at, values)
+    files = [write(tmp_path / "press-1.csv", history), write(tmp_path / "odd.csv", odd)]
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("cli.tables.WIDE", None)
+    ended = anomalyd("train", "--per-machine", *files)
+    assert ended.code == 0, ended.err
+    headings, _, first, second, reports = ended.out.splitlines()
+    assert headings.split() == ["machine", "bundle", "decision", "threshold", "alerts/day"]
+    assert first.startswith("odd ")
+    assert "refused: alert_rate" in first
+    assert second.startswith("press-1 ")
+    assert max(map(len, ended.out.splitlines()[:4])) <= 80
+    assert reports == f"reports in {tmp_path}/state/bundles"
+    assert "machine odd is not in service: " in ended.err
+
+
+def test_an_interrupted_fleet_leaves_whole_bundles_and_their_champions_alone(
+    config: Path, tmp_path: Path
+) -> None:
+    sensors = ("a", "b", "c")
+    random = np.random.default_rng(0)
+    files = []
+    for width in range(1, 4):  # machines of different shapes, as each is converted for itself
+        values = random.normal(size=(400, width)).cumsum(axis=0)
+        history = History("", sensors[:width], plant.history(400).at, values)
+        files.append(write(tmp_path / f"press-{width}.csv", history))
+    registry = Registry(tmp_path / "state")
+    command = [sys.executable, "-m", "cli", "train", "--per-machine", *map(str, files)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and not registry.champions():
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate()
+    assert process.returncode == 1, err
+    assert err.splitlines()[-1] == "anomalyd: stopped"
+    assert "Traceback" not in err
+    ids = registry.ids()
+    assert 0 < len(ids) < 3
+    champions = {name: line.champion for name, line in registry.champions().items()}
+    assert {registry.read(bundle).manifest.machine: bundle for bundle in ids}.items() >= champions.items()
+    assert {path.name for path in registry.bundles.iterdir()} == {*ids}, "nothing half-made is left"
 
 
 def test_a_fleet_may_come_in_one_file(anomalyd: Run, config: Path, tmp_path: Path) -> None:
@@ -201,6 +255,12 @@ def test_a_fleet_may_come_in_one_file(anomalyd: Run, config: Path, tmp_path: Pat
     ended = anomalyd("train", "--per-machine", path, "--json")
     assert ended.code == 0, ended.err
     assert [turn["machine"] for turn in json.loads(ended.out)] == ["left", "right"]
+    with path.open("a") as file:
+        file.write("1,right,much,1,1\n2,,1,1,1\n")
+    broken = anomalyd("train", "--per-machine", path)
+    assert broken.code == 65
+    assert broken.err.count("column machine: must hold the name of a machine") == 1
+    assert "anomalyd: machines left, right: " in broken.err
     usage = anomalyd("train", "--per-machine", "--machine", "left", path)
     assert usage.code == 64
     assert "give one of them" in usage.err

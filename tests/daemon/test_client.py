@@ -87,6 +87,33 @@ def test_a_byte_at_a_time_is_enough(server: socket.socket, receiver: Receiver) -
         assert receiver.got == MESSAGES[:8]
 
 
+class Flood(socket.socket):
+    """A socket on which there is always more to read than is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._packet = publication(1, b"x" * 180)
+        self._position = 0
+
+    def recv(self, bufsize: int, _flags: int = 0) -> bytes:
+        begin = self._position % len(self._packet)
+        self._position += bufsize
+        return (self._packet * (bufsize // len(self._packet) + 2))[begin : begin + bufsize]
+
+
+def test_a_flood_without_end_leaves_the_thread_time_to_write() -> None:
+    client = Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv311, manual_ack=True)
+    got: list[int] = []
+    client.on_message = lambda _client, _data, message: got.append(message.mid)
+    for _ in range(1000):  # what waits for an answer makes paho read as many packets at once
+        client.publish("t", qos=1)
+    with Flood() as channel:
+        client._sock = channel
+        assert client.loop_read() is paho.MQTT_ERR_SUCCESS
+        client._sock = None
+    assert 1 < len(got) <= AHEAD / len(publication(1, b"x" * 180)) + 1
+
+
 def test_what_a_broken_connection_left_is_not_mixed_with_the_next(
     server: socket.socket, receiver: Receiver
 ) -> None:

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from config.checking import check
 from config.settings import Settings
 from detector.history import History
-from trainer.training import Job, Trained, train
+from trainer.finishing import Trained
+from trainer.jobs import Job
+from trainer.training import train
 
 START = 1_767_519_000_000
 SECOND = 1_000

@@ -10,7 +10,7 @@ import pytest
 from config.training import History as HistorySettings
 from detector.history import History
 from tests.trainer.examples import write
-from trainer.history_files import read_histories
+from trainer.history_files import read_each, read_histories
 from trainer.problems import Unreadable, Unusable
 
 SETTINGS = HistorySettings()
@@ -323,6 +323,42 @@ def test_a_bad_cell_of_parquet_is_named_by_its_row(tmp_path: Path) -> None:
             "history.ignore_columns leaves it out"
         )
     ]
+
+
+def test_a_bad_cell_is_the_matter_of_its_row_s_machine_alone(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "hall.csv",
+        "timestamp,machine,flow,load",
+        "0,good,1,1",
+        "never,late,1,1",
+        "0,bad,1,much",
+        "1,good,2,2",
+        "1,bad,many,more",
+        "1,late,2,2",
+    )
+    found, wrong = read_each([path], SETTINGS)
+    ((history, files),) = found
+    assert (history.machine, files) == ("good", (path,))
+    np.testing.assert_array_equal(history.values, [[1, 1], [2, 2]])
+    leaves = "history.ignore_columns leaves it out"
+    times = "must hold times (ISO 8601, or epoch seconds or milliseconds)"
+    assert wrong == {
+        "bad": (
+            f'{path}: column flow: must hold finite numbers, got "many" in line 6; {leaves}',
+            f'{path}: column load: must hold finite numbers, got "much" in line 4 (and 1 more); {leaves}',
+        ),
+        "late": (f'{path}: column timestamp: {times}, got "never" in line 3',),
+    }
+    assert len(problems(path)) == 3, "told of the file as a whole, where machines share a model"
+
+
+def test_a_row_that_names_no_machine_may_be_of_any_in_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "hall.csv", "timestamp,machine,flow", "0,a,1", "0,,1", "0,b,1")
+    other = write(tmp_path / "c.csv", "timestamp,flow", "0,1")
+    found, wrong = read_each([path, other], SETTINGS)
+    assert [(history.machine, files) for history, files in found] == [("c", (other,))]
+    (problem,) = {*wrong["a"], *wrong["b"]}
+    assert "column machine: must hold the name of a machine, got an empty cell in line 3" in problem
 
 
 def test_text_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:

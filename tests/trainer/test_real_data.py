@@ -16,7 +16,8 @@ from detector.replay import replay
 from detector.stream import StreamPolicy
 from trainer.evaluation import evaluate, rows
 from trainer.history_files import read_histories
-from trainer.training import Job, train
+from trainer.jobs import Job
+from trainer.training import train
 
 DATA = Path(os.environ.get("ANOMALYD_DATA", Path(__file__).parents[3] / "shared" / "data"))
 

@@ -13,8 +13,11 @@ from detector.manifest import Manifest
 from registry.bundle import load, read, write
 from tests.trainer.examples import CREATED, ID, START, pump, settings, trained, trained_pump, with_values
 from trainer.calibration import replay_rows, threshold
+from trainer.finishing import Trained, fingerprint
+from trainer.jobs import Job
 from trainer.problems import Unusable
-from trainer.training import Job, Stage, Trained, fingerprint, train
+from trainer.stages import Stage
+from trainer.training import train
 
 
 @pytest.fixture(scope="module")

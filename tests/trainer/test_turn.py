@@ -9,9 +9,12 @@ import pytest
 from detector.history import History
 from registry.champions import Registry
 from tests.trainer.examples import CREATED, ID, pump, settings, trained, with_values
+from trainer.finishing import Trained
+from trainer.fleet import groups
 from trainer.gate import Reason
+from trainer.jobs import Job, prepare
 from trainer.problems import Unusable
-from trainer.training import Job, Trained, groups, prepare, train_each
+from trainer.training import train_each
 from trainer.turn import Turn, take_turn, take_turns
 
 

@@ -46,6 +46,11 @@ def test_too_few_rows_are_refused_with_the_number_that_is_enough() -> None:
     )
 
 
+def test_two_rows_are_too_few_and_not_called_constants() -> None:
+    (problem,) = verdict(pump(2)).errors
+    assert "got 0, 0 and 0 from 2 rows" in problem
+
+
 def test_holes_and_empty_cells_cost_windows() -> None:
     history = pump(300)
     at = history.at + np.arange(300) // 4 * 60 * SECOND
@@ -74,12 +79,13 @@ def test_a_history_of_constants_is_refused() -> None:
     )
 
 
-def test_a_history_that_changes_only_where_nothing_is_fitted_is_refused() -> None:
+@pytest.mark.parametrize("start", [210, 168])
+def test_a_history_that_changes_only_where_nothing_is_fitted_is_refused(start: int) -> None:
     values = np.ones((300, 3))
-    values[210:] = pump(90).values
+    values[start:] = pump(300 - start).values
     assert verdict(with_values(pump(), values)).errors == (
         (
-            "history: must hold a sensor whose value changes in the first 210 rows, which are fitted on, "
+            "history: must hold a sensor whose value changes in the first 168 rows, which are fitted on, "
             "got constants alone"
         ),
     )
