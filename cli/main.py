@@ -68,9 +68,6 @@ def _run(arguments: list[str] | None) -> int:
         return _fail("stopped", Exit.FAILED)
     except CommandError as error:
         return _fail(str(error), error.code)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader went away, as `head` does
-        return Exit.DONE
     except OSError as error:
         named = error.filename and f"{error.filename}: cannot be read or written: {error.strerror}"
         return _fail(named or str(error), Exit.IO)

@@ -26,7 +26,7 @@ def test_the_daemon_imports_nothing_that_it_has_no_use_for(tmp_path: Path) -> No
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as daemon:
         assert daemon.stderr is not None
-        while "daemon_assembled" not in daemon.stderr.readline():
+        while "broker_lost" not in daemon.stderr.readline():  # it heeds signals by then
             assert daemon.poll() is None
         daemon.terminate()
         modules, _ = daemon.communicate()
