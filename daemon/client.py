@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import struct
+import time
 from typing import TYPE_CHECKING
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import MQTTErrorCode
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 AHEAD = 65_536  # bytes read at once; a message of eight sensors has about 200
+PAUSE = 0.004  # seconds until it is asked again whether there is room
+LONGEST_PAUSE = 0.25  # seconds after which something is read all the same: the broker's answers are among it
 PUBACK = struct.Struct("!BBH")
 
 
@@ -27,6 +30,8 @@ class Client(paho.Client):
     _position = 0
     _source: object = None  # the socket that it was read from
     _may_read = True  # whether the next packet may be read from the socket
+    _paused_at: float | None = None
+    crowded: Callable[[], bool] = staticmethod(lambda: False)  # whether messages should stay with the broker
 
     def _sock_recv(self, bufsize: int) -> bytes:
         if self._position == len(self._ahead) or self._source is not self._sock:
@@ -46,6 +51,9 @@ class Client(paho.Client):
 
         It reads ahead once: under a flood, too, the thread must write and keep the connection alive.
         """
+        if self._pauses():
+            time.sleep(PAUSE)
+            return MQTTErrorCode.MQTT_ERR_SUCCESS
         self._may_read = True
         result = super().loop_read(max_packets)
         while (
@@ -55,6 +63,19 @@ class Client(paho.Client):
         ):
             result = super().loop_read(max_packets)
         return result
+
+    def _pauses(self) -> bool:
+        """Whether to read nothing for now: what is not read, the broker keeps."""
+        if not self.crowded():
+            self._paused_at = None
+            return False
+        now = time.monotonic()
+        if self._paused_at is None:
+            self._paused_at = now
+        if now - self._paused_at < LONGEST_PAUSE:
+            return True
+        self._paused_at = now
+        return False
 
     def acknowledge(self, mids: Sequence[int]) -> None:
         """Acknowledges messages at QoS 1 by their packet identifiers."""

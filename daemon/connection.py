@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from daemon.intake import Intake
 
 STOP_WITHIN = 1.0  # seconds for the network thread to send its good-bye
-RECEIVE_MAXIMUM = 1000  # unacknowledged messages that we let the broker send; bounds the intake
+RECEIVE_MAXIMUM = 1000  # unacknowledged messages that we let the broker send
 LARGEST_PACKET = 268_435_460  # bytes: what MQTT itself can say
 IN_FLIGHT = 20  # publications on their way at once where the broker does not say (MQTT 3.1.1)
 
@@ -88,6 +88,7 @@ class Connection:
         client.max_inflight_messages_set(0)
         client.reconnect_delay_set(min_delay=1, max_delay=10)
         client.connect_timeout = mqtt.connect_timeout.total_seconds()
+        client.crowded = intake.crowded
         client.on_socket_open = _send_at_once
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail

@@ -76,12 +76,15 @@ class Unsubscribed(msgspec.Struct, frozen=True, gc=False):
 Notice = Connected | Disconnected | Published | Subscribed | Unsubscribed
 
 
+CROWD = 2000  # two steps; some brokers send more than the receive maximum once acknowledgements flow
+
+
 class Intake:
     """Messages and notices on their way from one thread to the other; `take` waits for either.
 
-    At QoS 1 the broker holds back what exceeds the receive maximum, so the bound is met by
-    QoS 0 alone: its newest messages are turned away and counted. Each count below has one writer,
-    so that nothing but the queue needs a lock.
+    At QoS 1 the connection stops reading while it is crowded, and the broker keeps the rest. At
+    QoS 0 the newest messages are turned away and counted. Each count below has one writer, so that
+    nothing but the queue needs a lock.
     """
 
     def __init__(self, most: int = 50_000, most_bytes: int = 32 * 2**20) -> None:
@@ -89,8 +92,8 @@ class Intake:
         self._most = most
         self._most_bytes = most_bytes
         self._queue: SimpleQueue[Message | Notice | None] = SimpleQueue()
-        self._put = self._put_bytes = self._refused = 0  # by the network thread
-        self._taken = self._taken_bytes = self._reported = 0  # by the service thread
+        self._put = self._put_lasting = self._put_bytes = self._refused = 0  # by the network thread
+        self._taken = self._taken_lasting = self._taken_bytes = self._reported = 0  # by the service thread
         self._messages: deque[Message] = deque()
         self._notices: list[Notice] = []
 
@@ -101,6 +104,7 @@ class Intake:
                 self._refused += 1
                 return
             self._put += 1
+            self._put_lasting += item.qos > 0
             self._put_bytes += len(item.payload)
         self._queue.put(item)
 
@@ -108,6 +112,10 @@ class Intake:
         return (
             self._put - self._taken >= self._most or self._put_bytes - self._taken_bytes >= self._most_bytes
         )
+
+    def crowded(self) -> bool:
+        """Whether so many messages at QoS 1 wait that the broker should keep the rest."""
+        return self._put_lasting - self._taken_lasting >= CROWD
 
     def wake(self) -> None:
         """Makes a waiting `take` return at once; safe in a signal handler, since the queue is reentrant."""
@@ -123,6 +131,7 @@ class Intake:
         messages = [self._messages.popleft() for _ in range(min(most, len(self._messages)))]
         notices, self._notices = self._notices, []
         self._taken += len(messages)
+        self._taken_lasting += sum(message.qos > 0 for message in messages)
         self._taken_bytes += sum(len(message.payload) for message in messages)
         return messages, notices
 

@@ -10,6 +10,7 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from daemon import client
 from daemon.client import AHEAD, Client
 from tests.waiting import wait_until
 
@@ -102,16 +103,43 @@ class Flood(socket.socket):
 
 
 def test_a_flood_without_end_leaves_the_thread_time_to_write() -> None:
-    client = Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv311, manual_ack=True)
+    flooded = Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv311, manual_ack=True)
     got: list[int] = []
-    client.on_message = lambda _client, _data, message: got.append(message.mid)
+    flooded.on_message = lambda _client, _data, message: got.append(message.mid)
     for _ in range(1000):  # what waits for an answer makes paho read as many packets at once
-        client.publish("t", qos=1)
+        flooded.publish("t", qos=1)
     with Flood() as channel:
-        client._sock = channel
-        assert client.loop_read() is paho.MQTT_ERR_SUCCESS
-        client._sock = None
+        flooded._sock = channel
+        assert flooded.loop_read() is paho.MQTT_ERR_SUCCESS
+        flooded._sock = None
     assert 1 < len(got) <= AHEAD / len(publication(1, b"x" * 180)) + 1
+
+
+def test_while_there_is_no_room_messages_stay_with_the_broker_and_what_is_published_goes_out(
+    server: socket.socket, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "LONGEST_PAUSE", 3600.0)
+    full = False
+    receiver.client.crowded = lambda: full
+    with accepted(server) as channel:
+        channel.sendall(publication(1, b"one"))
+        wait_until(lambda: receiver.got, "the first message")
+        full = True
+        channel.sendall(publication(2, b"two"))
+        receiver.client.publish("t", b"out", qos=0)
+        assert channel.recv(4096).endswith(b"out")
+        assert receiver.got == [(1, b"one")]
+        full = False
+        wait_until(lambda: len(receiver.got) == 2, "the second message")
+
+
+def test_without_room_for_long_something_is_read_all_the_same(
+    server: socket.socket, receiver: Receiver
+) -> None:
+    receiver.client.crowded = lambda: True
+    with accepted(server) as channel:
+        channel.sendall(publication(1, b"one"))
+        wait_until(lambda: receiver.got, "the message")
 
 
 def test_what_a_broken_connection_left_is_not_mixed_with_the_next(

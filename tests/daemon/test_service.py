@@ -12,7 +12,7 @@ from config import load
 from config.policies import alert_policy, stream_policy
 from daemon.announcing import Announcer
 from daemon.decoding import Decoder
-from daemon.intake import Intake, Published
+from daemon.intake import CROWD, Intake, Message, Published
 from daemon.publisher import Publisher
 from daemon.service import Service
 from daemon.store import Store
@@ -71,3 +71,19 @@ def test_an_alert_that_the_broker_has_taken_is_not_published_again_on_the_next_c
     assert wire.published[count:-1] == [two]
     daemon.leave()  # at the latest it is noted now
     assert store.unsent() == [(2, *two)]
+
+
+def test_the_intake_is_crowded_by_messages_that_the_broker_would_keep() -> None:
+    intake = Intake()
+
+    def put(count: int, qos: int) -> None:
+        for number in range(count):
+            intake.put(Message("t", b"{}", 0, qos=qos, mid=number, generation=1))
+
+    put(CROWD, qos=0)
+    put(CROWD - 1, qos=1)
+    assert not intake.crowded()
+    put(1, qos=1)
+    assert intake.crowded()
+    intake.take(CROWD + 1, 0.0)
+    assert not intake.crowded()
