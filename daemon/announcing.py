@@ -41,11 +41,12 @@ class Announcer:
     def events(self, events: Iterable[Event], stored: Iterable[Outgoing], pipeline: Pipeline) -> None:
         """Tells of what a step has stored; `stored` are its alerts, numbered by the outbox."""
         log = structlog.get_logger()
+        scores = self.settings.scores.publish
         for outgoing in stored:
             self._publisher.offer(outgoing)
         for event in events:
             if isinstance(event, Scored):
-                if self.settings.scores.publish:
+                if scores:
                     self._score(event, pipeline)
             elif isinstance(event, ReadingDropped):
                 self._tally.count("reading_dropped", event.reason, machine=event.reading.machine)

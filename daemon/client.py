@@ -30,7 +30,7 @@ class Client(paho.Client):
     _position = 0
     _source: object = None  # the socket that it was read from
     _may_read = True  # whether the next packet may be read from the socket
-    _paused_at: float | None = None
+    _read_at = 0.0
     crowded: Callable[[], bool] = staticmethod(lambda: False)  # whether messages should stay with the broker
 
     def _sock_recv(self, bufsize: int) -> bytes:
@@ -51,9 +51,11 @@ class Client(paho.Client):
 
         It reads ahead once: under a flood, too, the thread must write and keep the connection alive.
         """
-        if self._pauses():
-            time.sleep(PAUSE)
+        now = time.monotonic()
+        if self.crowded() and now - self._read_at < LONGEST_PAUSE:
+            time.sleep(PAUSE)  # what is not read, the broker keeps
             return MQTTErrorCode.MQTT_ERR_SUCCESS
+        self._read_at = now
         self._may_read = True
         result = super().loop_read(max_packets)
         while (
@@ -63,19 +65,6 @@ class Client(paho.Client):
         ):
             result = super().loop_read(max_packets)
         return result
-
-    def _pauses(self) -> bool:
-        """Whether to read nothing for now: what is not read, the broker keeps."""
-        if not self.crowded():
-            self._paused_at = None
-            return False
-        now = time.monotonic()
-        if self._paused_at is None:
-            self._paused_at = now
-        if now - self._paused_at < LONGEST_PAUSE:
-            return True
-        self._paused_at = now
-        return False
 
     def acknowledge(self, mids: Sequence[int]) -> None:
         """Acknowledges messages at QoS 1 by their packet identifiers."""

@@ -187,7 +187,7 @@ class Fleet:
     def _scores(self, scratch: NDArray[np.float32]) -> Scores:
         places = np.array([window.place for window in self.due])
         rows = places[:, None] * self.ring + (np.array(self.ends)[:, None] + self._steps) % self.ring
-        windows = scratch[: rows.size * self.nothing.size].reshape(*rows.shape, -1)
+        windows = scratch[: len(places) * self.cells].reshape(*rows.shape, -1)
         self.rows.take(rows, axis=0, out=windows, mode="clip")  # nothing is clipped: "raise" would copy twice
         errors = self.detector.errors(windows)
         usable = self.detector.usable(errors)

@@ -121,15 +121,28 @@ def _slots(history: History, grid: Grid) -> NDArray[np.int64]:
     return grid.of_machine(int(history.at[0])).slots(history.at) if len(history) else history.at
 
 
-def windows(segment: Segment, spec: WindowSpec) -> NDArray[np.float64]:
-    """The windows that the daemon would score in a segment, shape (N, T, F); NaN may occur.
+def window_starts(segment: Segment, spec: WindowSpec) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """The first rows of the windows that the daemon would look at in a segment, and their coverage.
 
     A window ends at a slot that holds a reading and whose number is a multiple of the stride.
+
+    Returns:
+        Both of shape (N,); coverage is the share of values that are there.
     """
     length = spec.length
     if len(segment.slots) < length:
-        return np.empty((0, length, segment.values.shape[1]))
+        return np.empty(0, np.intp), np.empty(0)
     ends = segment.read[length - 1 :] & (segment.slots[length - 1 :] % spec.stride == 0)
+    there = np.cumsum(np.concatenate([[0], (~np.isnan(segment.values)).sum(axis=1)]))
+    coverage = (there[length:] - there[:-length]) / (length * segment.values.shape[1])
+    return np.flatnonzero(ends), coverage[ends]
+
+
+def windows(segment: Segment, spec: WindowSpec) -> NDArray[np.float64]:
+    """The windows that the daemon would look at in a segment, shape (N, T, F); NaN may occur."""
+    starts, _ = window_starts(segment, spec)
+    if not len(starts):
+        return np.empty((0, spec.length, segment.values.shape[1]))
     # sliding_window_view appends the window axis last: (N, F, T)
-    ending: NDArray[np.float64] = sliding_window_view(segment.values, length, axis=0)[ends]
+    ending: NDArray[np.float64] = sliding_window_view(segment.values, spec.length, axis=0)[starts]
     return ending.transpose(0, 2, 1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from detector.grid import Grid
-from detector.history import History, segments
+from detector.history import History, segments, window_starts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,13 +97,9 @@ def count_windows(histories: Sequence[History], grid: Grid, spec: WindowSpec) ->
     ending = scorable = 0
     for history in histories:
         for segment in segments(history, grid, spec.max_gap):
-            if len(segment.slots) < spec.length:
-                continue
-            ends = segment.read[spec.length - 1 :] & (segment.slots[spec.length - 1 :] % spec.stride == 0)
-            there = np.cumsum(np.concatenate([[0], np.isfinite(segment.values).sum(axis=1)]))
-            share = (there[spec.length :] - there[: -spec.length]) / (spec.length * len(history.sensors))
-            ending += int(ends.sum())
-            scorable += int(spec.scorable(share[ends]).sum())
+            starts, coverage = window_starts(segment, spec)
+            ending += len(starts)
+            scorable += int(spec.scorable(coverage).sum())
     return ending, scorable
 
 

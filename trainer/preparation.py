@@ -9,7 +9,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 
-from detector.history import segments
+from detector.history import segments, window_starts
 from detector.manifest import ImputerSpec, ScalerSpec
 from detector.scoring import Imputer, Scaler
 
@@ -130,16 +130,11 @@ class Preparation:
 
     def _scorable(self, segment: Segment) -> tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.bool_]]:
         """Scaled rows with NaN, first rows of the scorable windows, and which of those begin in a hole."""
-        spec, scaled = self._spec, self._scaler.scale(segment.values)
-        there = np.isfinite(scaled)
-        if len(scaled) < spec.length:
-            return scaled, np.empty(0, np.intp), np.empty(0, np.bool_)
-        ends = segment.read[spec.length - 1 :] & (segment.slots[spec.length - 1 :] % spec.stride == 0)
-        count = np.cumsum(np.concatenate([[0], there.sum(axis=1)]))
-        coverage = (count[spec.length :] - count[: -spec.length]) / (spec.length * scaled.shape[1])
-        first = np.flatnonzero(ends & spec.scorable(coverage))
-        own = ~np.all(there[first], axis=1, keepdims=True)[:, 0] & self._looks_back
-        return scaled, first, own
+        starts, coverage = window_starts(segment, self._spec)
+        first = starts[self._spec.scorable(coverage)]
+        scaled = self._scaler.scale(segment.values)
+        in_hole: NDArray[np.bool_] = np.logical_or.reduce(np.isnan(scaled[first]), axis=1)
+        return scaled, first, in_hole & self._looks_back
 
     def _filled(self, scaled: NDArray[np.float32]) -> NDArray[np.float32]:
         missing: NDArray[np.bool_] = np.isnan(scaled)
