@@ -44,6 +44,25 @@ class Curve:
     far: NDArray[np.float64]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranked:
+    """How well a series is ranked; 1 is perfect.
+
+    Attributes:
+        auc_pr: Average precision.
+        auc_pr_random: What random scores are expected to get.
+        vus_pr: See the module.
+        vus_pr_random: What random scores are expected to get.
+        roc_auc: Random scores are expected to get 0.5.
+    """
+
+    auc_pr: float
+    auc_pr_random: float
+    vus_pr: float
+    vus_pr_random: float
+    roc_auc: float
+
+
 class Ranking:
     """Takes scores block by block and keeps little: how often each score occurred, and rows near events.
 
@@ -76,13 +95,21 @@ class Ranking:
         self.anomalous += int(anomalous.sum())
         self._near = self._near.within(self.buffer // 2, self.rows)
 
-    @property
-    def ranks(self) -> bool:
-        """Whether rows of both labels were there; without them no figure is defined."""
-        return 0 < self.anomalous < self.rows
+    def ranked(self) -> Ranked | None:
+        """All figures; None unless there were rows of both labels."""
+        if not 0 < self.anomalous < self.rows:
+            return None
+        curve = self.curve()
+        return Ranked(
+            auc_pr=float(curve.precision @ np.diff(curve.recall, prepend=0)),
+            auc_pr_random=self.anomalous / self.rows,
+            vus_pr=self._vus_pr(),
+            vus_pr_random=self._random_vus_pr(),
+            roc_auc=float(np.trapezoid([0, *curve.recall], [0, *curve.far])),
+        )
 
     def curve(self) -> Curve:
-        """Precision, recall and false alarms at every threshold; only if it `ranks`."""
+        """Precision, recall and false alarms at every threshold; there must be rows of both labels."""
         alarmed = self._rows_of_score[::-1].cumsum()
         hits = self._anomalous_of_score[::-1].cumsum()
         return Curve(
@@ -93,22 +120,8 @@ class Ranking:
             far=(alarmed - hits) / (self.rows - self.anomalous),
         )
 
-    def average_precision(self) -> float:
-        """The sum over all thresholds of precision times the recall gained; only if it `ranks`."""
-        curve = self.curve()
-        return float(curve.precision @ np.diff(curve.recall, prepend=0))
-
-    def random_precision(self) -> float:
-        """Average precision that random scores get: the share of anomalous rows."""
-        return self.anomalous / self.rows
-
-    def roc_auc(self) -> float:
-        """Chance that an anomalous row's score is above a normal row's; random scores get 0.5."""
-        curve = self.curve()
-        return float(np.trapezoid([0, *curve.recall], [0, *curve.far]))
-
-    def vus_pr(self) -> float:
-        """Volume under precision, recall and the length of the buffer; only if it `ranks`."""
+    def _vus_pr(self) -> float:
+        """Volume under precision, recall and the length of the buffer."""
         highest_first = self._rows_of_score[::-1].cumsum()
         ranks = np.linspace(0, self.rows - 1, THRESHOLDS).astype(int)
         which = np.searchsorted(highest_first, ranks, side="right")
@@ -118,8 +131,8 @@ class Ranking:
 
         hits = _counted(alarm[near.anomalous])
         volume = 0.0
-        for row, weight, stretches in near.buffers(self.buffer):
-            buffered = _counted(alarm[row], weight)
+        for weight, stretches in near.buffers(self.buffer):
+            buffered = _counted(alarm, weight)
             found = np.minimum.reduceat(np.append(alarm, THRESHOLDS), stretches.ravel())[::2]
             # Positives are counted halfway between those labelled and those that the buffer adds.
             recall = np.minimum((hits + buffered) / (self.anomalous + buffered / 2), 1)
@@ -127,26 +140,33 @@ class Ranking:
             volume += float((hits + buffered) / alarmed @ np.diff(recall, prepend=0))
         return volume / (self.buffer + 1)
 
-    def random_vus_pr(self) -> float:
+    def _random_vus_pr(self) -> float:
         """VUS-PR that random scores get: the share of rows that are anomalous, or in a buffer by part.
 
         That is their precision at every threshold, while recall grows from 0 to 1.
         """
-        buffered = sum(float(weight.sum()) for _, weight, _ in self._near.buffers(self.buffer))
+        buffered = sum(float(weight.sum()) for weight, _ in self._near.buffers(self.buffer))
         return (self.anomalous + buffered / (self.buffer + 1)) / self.rows
 
 
-def vus_pr(label: ArrayLike, score: ArrayLike, length: int = BUFFER) -> float:
-    """VUS-PR of one series.
+def ranking(label: ArrayLike, score: ArrayLike, buffer: int = BUFFER) -> Ranking:
+    """The ranking of one series.
 
     Args:
-        label: 1 anomalous, 0 normal, both present, shape (N,).
+        label: 1 anomalous, 0 normal, shape (N,).
         score: Higher is more anomalous; NaN ranks below all, shape (N,).
-        length: The longest buffer, in rows.
+        buffer: See `Ranking`.
     """
-    ranking = Ranking(length)
-    ranking.add(np.asarray(score, dtype=np.float64), np.asarray(label) == 1)
-    return ranking.vus_pr()
+    found = Ranking(buffer)
+    found.add(np.asarray(score, dtype=np.float64), np.asarray(label) == 1)
+    return found
+
+
+def vus_pr(label: ArrayLike, score: ArrayLike, length: int = BUFFER) -> float:
+    """VUS-PR of one series with both labels; see `ranking`."""
+    ranked = ranking(label, score, length).ranked()
+    assert ranked is not None
+    return ranked.vus_pr
 
 
 def _counted(alarm: NDArray[np.int64], weight: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
@@ -187,40 +207,38 @@ class _Near:
         kept |= self.position >= rows - reach
         return _Near(self.position[kept], self.score[kept], self.anomalous[kept])
 
-    def buffers(
-        self, longest: int
-    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]]:
-        """For each length of the buffer from 0: its rows, how anomalous each is, and the stretches.
+    def buffers(self, longest: int) -> Iterator[tuple[NDArray[np.float64], NDArray[np.intp]]]:
+        """For each length of the buffer from 0: how far it makes rows anomalous, and the stretches.
 
-        Returns:
-            row: Indices of the normal rows within half the length of an event, shape (B,).
-            weight: Of each, from 1 beside an event downwards, shape (B,).
+        Yields:
+            weight: Of a normal row within half the length of an event, from 1 downwards; 0 of all
+                others, those in events too, shape (R,).
             stretches: Where events with their buffers, joined where they overlap, start and stop,
                 as indices of rows, shape (S, 2).
         """
-        edge = np.diff(self.position, prepend=-2, append=-2) != 1
-        starts = np.flatnonzero(self.anomalous & (edge[:-1] | ~np.roll(self.anomalous, 1)))
-        stops = np.flatnonzero(self.anomalous & (edge[1:] | ~np.roll(self.anomalous, -1)))
+        alone = np.diff(self.position, prepend=-2) != 1  # no neighbour before
+        starts = self.anomalous & (alone | ~np.roll(self.anomalous, 1))
+        stops = self.anomalous & (np.roll(alone, -1) | ~np.roll(self.anomalous, -1))
         first, last = self.position[starts], self.position[stops]
-
-        distance = np.repeat(np.arange(1, longest // 2 + 1), 2 * len(first))
-        beside = np.tile(np.concatenate([first, last]), longest // 2)
-        beside += distance * np.tile(np.repeat([-1, 1], len(first)), longest // 2)
-        row = np.searchsorted(self.position, beside)
-        row[row == len(self.position)] = 0
-        there = (self.position[row] == beside) & ~self.anomalous[row]
-        row, distance = row[there], distance[there]
-
+        row, distance = self._beside(first, last, longest // 2)
         for length in range(longest + 1):
             half = length // 2
-            near = distance <= half
-            rows, which = np.unique(row[near], return_inverse=True)
-            weight = np.bincount(which, np.sqrt(1 - distance[near] / max(length, 1)))
+            near = slice(np.searchsorted(distance, half, side="right"))
+            lent = np.sqrt(1 - distance[near] / max(length, 1))
+            weight = np.bincount(row[near], lent, minlength=len(self.position))
             apart = last[:-1] + half < first[1:] - half
-            stretches = np.searchsorted(
-                self.position,
-                np.stack(
-                    [first[np.append(True, apart)] - half, last[np.append(apart, True)] + half + 1], axis=1
-                ),
-            )
-            yield rows, np.minimum(weight, 1), stretches
+            begin, end = first[np.append(True, apart)] - half, last[np.append(apart, True)] + half + 1
+            stretches = np.searchsorted(self.position, np.stack([begin, end], axis=1))
+            yield np.minimum(weight, 1), stretches
+
+    def _beside(
+        self, first: NDArray[np.int64], last: NDArray[np.int64], reach: int
+    ) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+        """Indices of the normal rows near each event, and how far they are, nearest first."""
+        distance = np.arange(1, reach + 1)[:, None]
+        position = np.concatenate([first - distance, last + distance], axis=1).ravel()
+        distance = np.repeat(distance, 2 * len(first))
+        row = np.searchsorted(self.position, position)
+        row[row == len(self.position)] = 0  # past the last row; no position equals that of the first
+        there = (self.position[row] == position) & ~self.anomalous[row]
+        return row[there], distance[there]
