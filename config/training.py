@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from config.quantities import Duration, DurationOrOff, Positive, between
 from config.section import After, AtLeastOne, Limits, Section, Share, Text
+from detector.manifest import ImputationMethod, ScalingMethod
 
 
 class History(Section, frozen=True):
@@ -46,8 +47,8 @@ class Trainer(Section, frozen=True):
     max_gap: Annotated[int, Limits(ge=0)] = 5
     calibration_share: Annotated[float, Limits(gt=0, lt=1)] = 0.3
     min_coverage: Share = 0.5
-    imputation: Literal["last", "mean", "median"] = "last"
-    scaling: Literal["standard", "minmax", "robust"] = "standard"
+    imputation: ImputationMethod = "last"
+    scaling: ScalingMethod = "standard"
     error: Literal["mse", "rmse", "mae"] = "mse"
     smoothing: Annotated[float, Limits(ge=0, lt=1)] = 0.7
     seed: Annotated[int, Limits(ge=0, lt=2**32)] = 0

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from hashlib import sha256
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import msgspec
 
+from detector.channels import Channel
 from detector.grid import Grid
 
 if TYPE_CHECKING:
@@ -16,8 +18,8 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 
-ImputationMethod = Literal["last", "mean", "median"]
-ScalingMethod = Literal["standard", "minmax", "robust"]
+ImputationMethod = Literal["last", "mean", "median", "mode", "knn", "iterative", "model"]
+ScalingMethod = Literal["standard", "minmax", "robust", "quantile"]
 ErrorKind = Literal["mse", "rmse", "mae"]
 
 
@@ -54,18 +56,75 @@ class WindowSpec(_Spec, frozen=True):
 
 
 class ImputerSpec(_Spec, frozen=True):
-    """How missing values are filled; `fallback` has one value per sensor (mean or median)."""
+    """How missing values are filled; see `detector.inputs.Imputer`.
+
+    Attributes:
+        method: The way.
+        fallback: One value per column, in the column's own unit.
+        references: For `knn`, rows of scaled columns, shape (R, C).
+        regressions: For `iterative`, of each scaled column its slope along each column (0 along
+            itself) and its intercept, shape (C, C + 1).
+    """
 
     method: ImputationMethod
     fallback: tuple[float, ...]
+    references: tuple[tuple[float, ...], ...] = ()
+    regressions: tuple[tuple[float, ...], ...] = ()
+
+    def check(self, width: int) -> None:
+        """Raises `ValueError` unless it fits so many columns."""
+        _check_numbers("imputer.fallback", self.fallback, width)
+        for row in self.references:
+            _check_numbers("imputer.references", row, width)
+        for row in self.regressions:
+            _check_numbers("imputer.regressions", row, width + 1)
+        if (self.method == "knn") != bool(self.references):
+            raise ValueError("imputer.references: must be there for knn alone")
+        if len(self.regressions) != (width if self.method == "iterative" else 0):
+            raise ValueError("imputer.regressions: must be one per column for iterative, else none")
+
+
+class Curve(_Spec, frozen=True):
+    """A scaled column as a curve through points; both strictly ascending, of the same length."""
+
+    values: tuple[float, ...]
+    levels: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        for numbers in (self.values, self.levels):
+            ascends = all(a < b for a, b in pairwise(numbers)) and all(map(math.isfinite, numbers))
+            if not ascends or not 0 < len(numbers) == len(self.values):
+                raise ValueError("scaler.curves: must be points of ascending values and levels")
 
 
 class ScalerSpec(_Spec, frozen=True):
-    """`scaled = (value - offset) / scale`, one pair per sensor, scale > 0."""
+    """`scaled = (value - offset) / scale`, one pair per column, scale > 0.
+
+    Attributes:
+        method: How they were found.
+        offset: In the column's own unit.
+        scale: In the column's own unit; beyond the ends of a curve, the same slope goes on.
+        curves: For `quantile`, of each column the curve that replaces the straight line, if any.
+    """
 
     method: ScalingMethod
     offset: tuple[float, ...]
     scale: tuple[float, ...]
+    curves: tuple[Curve | None, ...] = ()
+
+    def check(self, width: int) -> None:
+        """Raises `ValueError` unless it fits so many columns."""
+        _check_numbers("scaler.offset", self.offset, width)
+        _check_numbers("scaler.scale", self.scale, width)
+        if min(self.scale) <= 0:
+            raise ValueError("scaler.scale: must be above 0 for every column")
+        if self.curves and len(self.curves) != width:
+            raise ValueError(f"scaler.curves: must be {width}, one per column, or none")
+
+
+def _check_numbers(name: str, numbers: tuple[float, ...], count: int) -> None:
+    if len(numbers) != count or not all(map(math.isfinite, numbers)):
+        raise ValueError(f"{name}: must hold {count} finite numbers, one per column")
 
 
 class ErrorSpec(_Spec, frozen=True):
@@ -149,6 +208,7 @@ class Manifest(_Spec, frozen=True):
         metrics: Figures of the training, by name.
         libraries: Versions that made it.
         files: sha256 of every other file of the bundle, by file name.
+        channels: What those sensors stand for that are no plain measurements, by sensor.
     """
 
     schema: int
@@ -167,20 +227,21 @@ class Manifest(_Spec, frozen=True):
     metrics: dict[str, float]
     libraries: dict[str, str]
     files: dict[str, str]
+    channels: dict[str, Channel] = {}
 
     def __post_init__(self) -> None:
         count = len(self.sensors)
         if count == 0 or len(set(self.sensors)) != count:
             raise ValueError("sensors: must be one or more different names")
-        for name, numbers in (
-            ("imputer.fallback", self.imputer.fallback),
-            ("scaler.offset", self.scaler.offset),
-            ("scaler.scale", self.scaler.scale),
-        ):
-            if len(numbers) != count or not all(map(math.isfinite, numbers)):
-                raise ValueError(f"{name}: must hold {count} finite numbers, one per sensor")
-        if min(self.scaler.scale) <= 0:
-            raise ValueError("scaler.scale: must be above 0 for every sensor")
+        if not self.channels.keys() <= {*self.sensors}:
+            raise ValueError("channels: must be of sensors")
+        self.imputer.check(self.width)
+        self.scaler.check(self.width)
+
+    @property
+    def width(self) -> int:
+        """C, the columns that the model sees of its F sensors."""
+        return sum(self.channels[name].width if name in self.channels else 1 for name in self.sensors)
 
 
 class UnreadableManifest(ValueError):

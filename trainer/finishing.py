@@ -78,8 +78,8 @@ def finish(
         sensors=verdict.kept,
         grid=verdict.grid,
         window=window_spec(wishes),
-        imputer=one.imputer,
-        scaler=one.scaler,
+        imputer=one.fit.imputer,
+        scaler=one.fit.scaler,
         error=ErrorSpec(wishes.error, wishes.smoothing),
         threshold=Threshold(
             value=1.0, method=wishes.threshold.method, k=0.0, mean=0.0, std=0.0, windows=0, above=0.0
@@ -89,8 +89,9 @@ def finish(
         metrics={},
         libraries={name: version(name) for name in LIBRARIES},
         files={},
+        channels=one.fit.channels,
     )
-    litert = LiteRTModel(files["model.tflite"], length=wishes.window, width=len(verdict.kept))
+    litert = LiteRTModel(files["model.tflite"], length=wishes.window, width=unjudged.width)
     policy = alert_policy(settings)
     errors = replay_rows(Detector(unjudged, litert), parts.calibration, policy).errors
     judged = msgspec.structs.replace(unjudged, threshold=threshold(errors, wishes.threshold))

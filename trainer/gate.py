@@ -69,7 +69,8 @@ def figures(detector: Detector, histories: Sequence[History]) -> GateFigures:
     manifest = detector.manifest
     varies = {name for history in normal for name in _varying(history)}
     means = _mean_errors(detector, normal)
-    scale = np.square(manifest.scaler.scale)
+    # One scale for all columns of a sensor; see `trainer.inputs.fit_scaler`.
+    scale = np.square(manifest.scaler.scale)[detector.columns.starts]
     return GateFigures(
         windows=len(replayed.scored),
         alert_rate=replayed.above,
@@ -161,7 +162,9 @@ def _mean_errors(detector: Detector, histories: Sequence[History]) -> NDArray[np
     squared = Detector(manifest, detector.model)  # two models must be measured alike, whatever they judge by
     total, count = np.zeros(len(manifest.sensors)), 0
     for history in histories:
-        for segment in segments(history.select(manifest.sensors), manifest.grid, manifest.window.max_gap):
+        chosen = history.select(manifest.sensors)
+        counters = detector.columns.counters
+        for segment in segments(chosen, manifest.grid, manifest.window.max_gap, counters):
             ending = windows(segment, manifest.window)
             for start in range(0, len(ending), CHUNK):
                 errors = squared.errors(squared.scale(ending[start : start + CHUNK]))

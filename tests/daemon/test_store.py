@@ -232,7 +232,7 @@ def test_a_store_of_another_version_is_refused(store: Store, file: Path) -> None
     database.close()
     with pytest.raises(StoreError) as refused:
         Store(file)
-    assert str(refused.value) == f"{file}: must have schema 2, got 7: not made by this version"
+    assert str(refused.value) == f"{file}: must have schema 3, got 7: not made by this version"
 
 
 def test_a_file_that_is_no_database_is_refused(file: Path) -> None:

@@ -49,15 +49,15 @@ def edited(change: Callable[[dict[str, Any]], None]) -> bytes:
         ),
         (
             edited(lambda m: m["scaler"].update(scale=[1.0])),
-            "scaler.scale: must hold 2 finite numbers, one per sensor",
+            "scaler.scale: must hold 2 finite numbers, one per column",
         ),
         (
             edited(lambda m: m["scaler"].update(scale=[1.0, 0.0])),
-            "scaler.scale: must be above 0 for every sensor",
+            "scaler.scale: must be above 0 for every column",
         ),
         (
             edited(lambda m: m["imputer"].update(fallback=[1.0, 2.0, 3.0])),
-            "imputer.fallback: must hold 2 finite numbers, one per sensor",
+            "imputer.fallback: must hold 2 finite numbers, one per column",
         ),
         (
             edited(lambda m: m["threshold"].update(value=0)),
@@ -83,7 +83,7 @@ def edited(change: Callable[[dict[str, Any]], None]) -> bytes:
             "Invalid enum value 'guess' - at `$.imputer.method`",
         ),
         (encode(manifest()).replace(b"0.731", b"1e999"), "Number out of range - at `$[...][...]`"),
-        (encode(manifest()).replace(b"0.731", b"NaN"), "JSON is malformed: invalid character (byte 595)"),
+        (encode(manifest()).replace(b"0.731", b"NaN"), "JSON is malformed: invalid character (byte 658)"),
     ],
 )
 def test_what_is_no_manifest_is_refused_with_the_reason(text: bytes, message: str) -> None:
