@@ -12,7 +12,7 @@ from detector.alerts import AlertPolicy, AlertTracker, Change
 from trainer.calibration import together
 from trainer.charts import Line, chart
 from trainer.fitting import best_epoch
-from trainer.wording import DAY, counted, duration
+from trainer.wording import counted, duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -68,8 +68,9 @@ GATE_NOT_APART = (
     "was learned."
 )
 THRESHOLD = (
-    "The threshold is the mean of the errors that it was learned from plus k standard deviations. In all {} "
-    "of held-back normal time, k would have given:"
+    "In all {} of held-back normal time, each method's threshold would have meant the false alerts below. "
+    "How many to expect in a day is told from the rows that the threshold was learned from, and extrapolated "
+    "where they are too few; in brackets is what they show for certain, each bound with a confidence of 95 %."
 )
 LINEAR = (
     "No epoch improved on the start, which is the best linear model: this one is a principal component "
@@ -185,20 +186,18 @@ def _loss_chart(epochs: Sequence[Epoch]) -> str:
 
 def _thresholds(manifest: Manifest, held_back: Replayed, alerts: AlertPolicy) -> str:
     found = manifest.threshold
-    days = _time(manifest, held_back) / DAY
     lines = []
-    for k in sorted({3.0, 5.0, 10.0, found.k}):
-        value = found.mean + k * found.std
-        above = float((held_back.errors > value).mean())
-        opened = count_alerts(held_back, value, alerts)
-        chosen = ' class="chosen"' if k == found.k else ""
+    for each in found.evidence.candidates if found.evidence else ():
+        chosen = ' class="chosen"' if each.method == found.method else ""
+        above, rate = float((held_back.errors > each.value).mean()), each.alerts_per_day
         lines.append(
-            f"<tr{chosen}><td>k = {k:g}</td><td>{value:.4g}</td><td>{above:.2%}</td><td>{opened}</td>"
-            f"<td>{opened / days:.2g}</td></tr>"
+            f"<tr{chosen}><td>{each.label}</td><td>{each.value:.4g}</td><td>{above:.2%}</td>"
+            f"<td>{count_alerts(held_back, each.value, alerts)}</td>"
+            f"<td>{rate.expected:.2g} ({rate.low:.2g} to {rate.high:.2g})</td></tr>"
         )
     return (
         "<table><tr><th></th><th>threshold</th><th>windows above</th><th>false alerts</th>"
-        f"<th>a day</th></tr>{''.join(lines)}</table>"
+        f"<th>expected a day</th></tr>{''.join(lines)}</table>"
     )
 
 
