@@ -1,4 +1,4 @@
-"""The threshold, from held-back rows that are replayed exactly as the daemon would see them."""
+"""Held-back rows, replayed exactly as the daemon would see them."""
 
 from __future__ import annotations
 
@@ -7,20 +7,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from detector.alerts import AlertPolicy, AlertTracker, Change
+from detector.alerts import AlertPolicy, Change
 from detector.events import AlertChanged, Scored
-from detector.manifest import Threshold
 from detector.pipeline import Champions, Pipeline
 from detector.replay import replay
 from detector.stream import StreamPolicy
-from trainer.problems import Unusable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from config.training import Threshold as ThresholdSettings
+    from detector.events import Event
     from detector.history import History
     from detector.scoring import Detector
 
@@ -43,6 +41,14 @@ class Replayed:
         return np.array([scored.error for scored in self.scored])
 
     @property
+    def errors_by_machine(self) -> tuple[NDArray[np.float64], ...]:
+        """The same of each machine, in order of time, shapes (N,)."""
+        machines: dict[str, list[float]] = {}
+        for scored in self.scored:
+            machines.setdefault(scored.machine, []).append(scored.error)
+        return tuple(map(np.array, machines.values()))
+
+    @property
     def above(self) -> float:
         """Share of the windows with a score above 1; 0 without windows."""
         return sum(scored.anomaly for scored in self.scored) / max(1, len(self.scored))
@@ -58,10 +64,8 @@ def together(replays: Sequence[Replayed]) -> Replayed:
 
 def replay_rows(detector: Detector, histories: Sequence[History], alerts: AlertPolicy) -> Replayed:
     """Sends rows through the pipeline; all machines are served by this detector."""
-    stream = StreamPolicy(max_machines=len(histories) or 1)
-    pipeline = Pipeline(Champions(shared=detector), stream=stream, alerts=alerts)
     scored, opened = [], 0
-    for event in replay(histories, pipeline):
+    for event in said(detector, histories, alerts):
         if isinstance(event, Scored):
             scored.append(event)
         elif isinstance(event, AlertChanged):
@@ -69,44 +73,7 @@ def replay_rows(detector: Detector, histories: Sequence[History], alerts: AlertP
     return Replayed(tuple(scored), opened)
 
 
-def count_alerts(replayed: Replayed, policy: AlertPolicy, threshold: float | None = None) -> int:
-    """Alerts that these windows open; holes in the data are not looked at.
-
-    Args:
-        replayed: The windows.
-        policy: When an alert opens.
-        threshold: In place of the one that they were scored by.
-    """
-    trackers: dict[str, AlertTracker] = {}
-    opened = 0
-    for scored in replayed.scored:
-        tracker = trackers.setdefault(scored.machine, AlertTracker())
-        score = scored.score if threshold is None else scored.error / threshold
-        changed = tracker.observe(scored.machine, scored.at, score, policy)
-        opened += changed is not None and changed[0] is Change.OPENED
-    return opened
-
-
-def threshold(errors: NDArray[np.float64], settings: ThresholdSettings) -> Threshold:
-    """`mean + k * std` of the errors of held-back normal windows, shape (N,).
-
-    Raises:
-        Unusable: The errors say nothing about how much is normal.
-    """
-    mean, std = (float(errors.mean()), float(errors.std())) if len(errors) else (0.0, 0.0)
-    value = mean + settings.k * std
-    if not (np.isfinite(value) and std > 0):
-        got = f"{len(errors)} times the same error {mean:.4g}" if len(errors) else "no scored window"
-        raise Unusable(
-            f"history: must vary in its last rows, from which the threshold is learned, got {got}; "
-            "is it a recording of a machine that stood still?"
-        )
-    return Threshold(
-        value=value,
-        method=settings.method,
-        k=settings.k,
-        mean=mean,
-        std=std,
-        windows=len(errors),
-        above=float((errors > value).mean()),
-    )
+def said(detector: Detector, histories: Sequence[History], alerts: AlertPolicy) -> Iterator[Event]:
+    """What the pipeline says about rows; see `replay_rows`."""
+    stream = StreamPolicy(max_machines=len(histories) or 1)
+    return replay(histories, Pipeline(Champions(shared=detector), stream=stream, alerts=alerts))

@@ -233,13 +233,13 @@ def filled(rows: Sequence[Sequence[float]], made: Manifest) -> list[list[float]]
     return found
 
 
-def shares(
-    rows: Sequence[Row], made: Manifest, model: Autoencoder
-) -> tuple[list[float], list[float | str]]:
+def shares(rows: Sequence[Row], made: Manifest, model: Autoencoder) -> tuple[list[float], list[float | str]]:
     """Each sensor's part of a window's error, and what the model expected of its newest sample."""
     channels = [made.channels.get(name) for name in made.sensors]
     owner = [i for i, channel in enumerate(channels) for _ in columns(math.nan, channel)]
-    encoded = [[n for v, channel in zip(row, channels, strict=True) for n in columns(v, channel)] for row in rows]
+    encoded = [
+        [n for v, channel in zip(row, channels, strict=True) for n in columns(v, channel)] for row in rows
+    ]
     scaled = filled([[scale(v, i, made.scaler) for i, v in enumerate(row)] for row in encoded], made)
 
     def rebuild() -> NDArray[np.float32]:

@@ -8,13 +8,22 @@ import msgspec
 import pytest
 from hypothesis import given
 
-from detector.manifest import Manifest, UnreadableManifest, decode, encode
+from detector.manifest import Manifest, UnreadableManifest, checksum, decode, encode
 from tests.detector.examples import manifest, manifests
 
 
 @given(made=manifests())
 def test_a_manifest_survives_being_written_down(made: Manifest) -> None:
     assert decode(encode(made)) == made
+
+
+def test_a_manifest_of_an_older_version_has_no_evidence_of_its_threshold() -> None:
+    made = manifest()
+    content = msgspec.json.decode(encode(made))
+    del content["threshold"]["evidence"]
+    del content["sha256"]
+    content["sha256"] = checksum(content)
+    assert decode(msgspec.json.encode(content)) == made
 
 
 def edited(change: Callable[[dict[str, Any]], None]) -> bytes:
