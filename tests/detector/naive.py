@@ -129,11 +129,12 @@ def columns(value: float, channel: Channel | None) -> list[float]:
         return [math.sin(turn), math.cos(turn)]
     texts = channel.categories
     if math.isnan(value):
-        return [math.nan] * (len(texts) if len(texts) <= 16 else 16)
+        return [math.nan] * min(len(texts), 16)
     text = next(text for text in texts if number_of(text) == value)
     if len(texts) <= 16:
         return [float(text == other) for other in texts]
-    return embedding(text).tolist()
+    numbers: list[float] = embedding(text).tolist()
+    return numbers
 
 
 def said(numbers: Sequence[float], channel: Channel | None) -> float | str:
@@ -233,17 +234,19 @@ def filled(rows: Sequence[Sequence[float]], made: Manifest) -> list[list[float]]
     return found
 
 
-def shares(
-    rows: Sequence[Row], made: Manifest, model: Autoencoder
-) -> tuple[list[float], list[float | str]]:
+def shares(rows: Sequence[Row], made: Manifest, model: Autoencoder) -> tuple[list[float], list[float | str]]:
     """Each sensor's part of a window's error, and what the model expected of its newest sample."""
     channels = [made.channels.get(name) for name in made.sensors]
     owner = [i for i, channel in enumerate(channels) for _ in columns(math.nan, channel)]
-    encoded = [[n for v, channel in zip(row, channels, strict=True) for n in columns(v, channel)] for row in rows]
+    encoded = [
+        [n for v, channel in zip(row, channels, strict=True) for n in columns(v, channel)] for row in rows
+    ]
     scaled = filled([[scale(v, i, made.scaler) for i, v in enumerate(row)] for row in encoded], made)
 
     def rebuild() -> NDArray[np.float32]:
-        return model.reconstruct(np.array(scaled, dtype=np.float32)[None])[0]
+        (window,) = model.reconstruct(np.array(scaled, dtype=np.float32)[None])
+        answer: NDArray[np.float32] = window
+        return answer
 
     rebuilt = rebuild()
     if any(math.isnan(v) for row in rows for v in row):

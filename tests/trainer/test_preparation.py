@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from config.streams import Channel
 from detector.alerts import AlertPolicy
 from detector.channels import number_of
-from detector.grid import Grid
 from detector.history import History
 from detector.manifest import ErrorSpec, ImputationMethod, ScalingMethod, WindowSpec
 from detector.scoring import Detector, Errors
