@@ -52,7 +52,7 @@ def _of(option: str, *methods: str) -> Rule:
 class Threshold(Section, frozen=True):
     """The error above which normal windows are rare; an option that is None has its method's default."""
 
-    method: Literal["mean_std", "quantile", "pot", "calibrated"] = "mean_std"
+    method: Literal["mean_std", "quantile", "pot", "calibrated"] = "calibrated"
     k: Annotated[float, Limits(gt=0)] | None = None
     q: Annotated[float, Limits(gt=0, lt=1)] | None = None
     false_alerts_per_day: Annotated[float, Limits(gt=0)] | None = None
@@ -90,7 +90,7 @@ DEFAULTS = {
 class Trainer(Section, frozen=True):
     """What is fitted, and how."""
 
-    window: AtLeastOne = 30
+    window: AtLeastOne = 5
     stride: AtLeastOne = 1
     max_gap: Annotated[int, Limits(ge=0)] = 5
     calibration_share: Annotated[float, Limits(gt=0, lt=1)] = 0.3
@@ -98,7 +98,8 @@ class Trainer(Section, frozen=True):
     imputation: ImputationMethod = "last"
     scaling: ScalingMethod = "standard"
     error: Literal["mse", "rmse", "mae"] = "mse"
-    smoothing: Annotated[float, Limits(ge=0, lt=1)] = 0.7
+    sensor_errors: Literal["relative", "absolute"] = "relative"
+    smoothing: Annotated[float, Limits(ge=0, lt=1)] = 0.8
     seed: Annotated[int, Limits(ge=0, lt=2**32)] = 0
     report: Literal["auto", "full", "brief", "off"] = "auto"
     model: Model = Model()
