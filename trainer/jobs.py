@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from config.policies import milliseconds
-from trainer.autoencoder import initial
 from trainer.parts import split, with_gate_apart
 from trainer.preparation import Preparation, fit_imputer, fit_scaler
 from trainer.problems import Unusable
+from trainer.start import begin
 from trainer.verdict import check, window_spec
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from config.settings import Settings
     from detector.history import History
     from detector.manifest import ImputerSpec, ScalerSpec
-    from trainer.autoencoder import Autoencoder
     from trainer.parts import Parts
+    from trainer.start import Start
     from trainer.verdict import Verdict
 
 
@@ -55,7 +55,7 @@ class Prepared:
         preparation: Makes windows of rows.
         imputer: What it fills with.
         scaler: What it scales by.
-        start: The autoencoder for the fit rows, not fitted yet.
+        start: Where fitting to the fit rows starts.
         fit_windows: How many windows there are in the fit rows.
         started: When it was begun, by the monotonic clock.
     """
@@ -67,7 +67,7 @@ class Prepared:
     preparation: Preparation
     imputer: ImputerSpec
     scaler: ScalerSpec
-    start: Autoencoder
+    start: Start
     fit_windows: int
     started: float
 
@@ -92,5 +92,5 @@ def prepare(job: Job, settings: Settings) -> Prepared:
     scaler = fit_scaler(samples, wishes.scaling)
     preparation = Preparation(verdict.grid, spec, imputer, scaler)
     windows = preparation.windows(parts.fit)
-    start = initial(windows, wishes.model, seed=wishes.seed)
+    start = begin(windows, wishes.model, seed=wishes.seed)
     return Prepared(job, used, verdict, parts, preparation, imputer, scaler, start, len(windows), started)
