@@ -21,6 +21,7 @@ SCHEMA = 1
 ImputationMethod = Literal["last", "mean", "median", "mode", "knn", "iterative", "model"]
 ScalingMethod = Literal["standard", "minmax", "robust", "quantile"]
 ErrorKind = Literal["mse", "rmse", "mae"]
+ThresholdMethod = Literal["mean_std", "quantile", "pot", "calibrated"]
 
 
 class _Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -128,14 +129,91 @@ def _check_numbers(name: str, numbers: tuple[float, ...], count: int) -> None:
 
 
 class ErrorSpec(_Spec, frozen=True):
-    """The reconstruction error of a window, and the weight of the past in its average."""
+    """The reconstruction error of a window.
+
+    Attributes:
+        kind: What is done with the differences of window and reconstruction.
+        smoothing: Weight of the past in the error's average.
+        usual: Each sensor's mean error on normal rows, > 0, by which its errors are divided, so that
+            1 is usual for every sensor; none: they are not divided.
+    """
 
     kind: ErrorKind = "mse"
     smoothing: float = 0.0
+    usual: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.smoothing < 1:
             raise ValueError(f"error.smoothing: must be at least 0 and below 1, got {self.smoothing}")
+        if self.usual is not None and not all(math.isfinite(mean) and mean > 0 for mean in self.usual):
+            raise ValueError("error.usual: must be finite and above 0 for every sensor")
+
+
+class Rate(_Spec, frozen=True):
+    """How often something happens in a day, as far as it is known.
+
+    Attributes:
+        expected: The median of what it may be.
+        low: With a confidence of 95 % it is not lower.
+        high: With a confidence of 95 % it is not higher.
+    """
+
+    expected: float
+    low: float
+    high: float
+
+
+class Candidate(_Spec, frozen=True):
+    """What one method gives for a threshold, and what that would mean.
+
+    Attributes:
+        method: How it was found.
+        options: The method's options.
+        value: The threshold, > 0, in units of the reconstruction error.
+        above: Share of the calibration windows above it.
+        alerts_per_day: Alerts that would open on a normal day of one machine.
+        low: With a confidence of 95 % the threshold that keeps what is wanted is not lower; None
+            where nothing is wanted of the method.
+        high: The same, not higher.
+        precision: Share of the alarmed rows that are labelled anomalous; None without labels or alarms.
+        recall: Share of the rows labelled anomalous that are alarmed; None without labels.
+        f1: Their harmonic mean.
+    """
+
+    method: ThresholdMethod
+    options: dict[str, float]
+    value: float
+    above: float
+    alerts_per_day: Rate
+    low: float | None = None
+    high: float | None = None
+    precision: float | None = None
+    recall: float | None = None
+    f1: float | None = None
+
+    @property
+    def label(self) -> str:
+        """The method with its options, for people: `mean_std (k 10)`."""
+        return f"{self.method} ({', '.join(f'{name} {value:g}' for name, value in self.options.items())})"
+
+
+class Evidence(_Spec, frozen=True):
+    """What the calibration windows say about any threshold.
+
+    Attributes:
+        days: Normal time that they stand for, of all machines together.
+        quiet: The lowest threshold at which no alert opens in them; what is said of a higher one is
+            extrapolated.
+        candidates: What each method gives.
+    """
+
+    days: float
+    quiet: float
+    candidates: tuple[Candidate, ...]
+
+    def of(self, method: ThresholdMethod) -> Candidate:
+        """What this method gives."""
+        return next(each for each in self.candidates if each.method == method)
 
 
 class Threshold(_Spec, frozen=True):
@@ -144,20 +222,22 @@ class Threshold(_Spec, frozen=True):
     Attributes:
         value: The threshold itself, > 0, in units of the reconstruction error.
         method: How it was found.
-        k: Standard deviations above the mean, for `mean_std`.
+        k: Standard deviations above the mean, for `mean_std`; None for other methods.
         mean: Mean error of the calibration windows.
         std: Standard deviation of their errors.
         windows: Number of calibration windows.
         above: Share of them above the threshold.
+        evidence: What else is known; None in bundles of older versions.
     """
 
     value: float
-    method: Literal["mean_std"]
-    k: float
+    method: ThresholdMethod
+    k: float | None
     mean: float
     std: float
     windows: int
     above: float
+    evidence: Evidence | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.value) and self.value > 0):
@@ -172,6 +252,7 @@ class ModelSpec(_Spec, frozen=True):
     code: int
     activation: str
     parameters: int
+    ensemble: int = 1
 
 
 class HistorySpec(_Spec, frozen=True):
@@ -235,6 +316,8 @@ class Manifest(_Spec, frozen=True):
             raise ValueError("sensors: must be one or more different names")
         if not self.channels.keys() <= {*self.sensors}:
             raise ValueError("channels: must be of sensors")
+        if self.error.usual is not None and len(self.error.usual) != count:
+            raise ValueError(f"error.usual: must hold {count} numbers, one per sensor")
         self.imputer.check(self.width)
         self.scaler.check(self.width)
 

@@ -16,10 +16,13 @@ from config.policies import alert_policy
 from detector.litert import LiteRTModel
 from detector.manifest import SCHEMA, ErrorSpec, HistorySpec, Manifest, Threshold
 from detector.scoring import Detector
-from trainer.calibration import Replayed, replay_rows, threshold, together
+from trainer.calibration import Replayed, replay_rows, together, usual_errors
+from trainer.examination import examine
 from trainer.export import compare, export
 from trainer.fitting import Epoch, best_epoch
-from trainer.report import report
+from trainer.labelled import Labelled, labelled, watch, with_labels
+from trainer.report import Contents, report
+from trainer.thresholds import HeldBack, threshold
 from trainer.verdict import window_spec
 from trainer.wording import DAY
 
@@ -48,6 +51,7 @@ class Trained:
         parts: What was done with which rows; none of them is labelled anomalous.
         verdict: What was found in the history.
         epochs: How the loss fell.
+        labelled: What any threshold finds where rows are labelled anomalous; None without labels.
     """
 
     manifest: Manifest
@@ -56,6 +60,7 @@ class Trained:
     parts: Parts
     verdict: Verdict
     epochs: tuple[Epoch, ...]
+    labelled: Labelled | None
 
 
 def finish(
@@ -81,7 +86,7 @@ def finish(
         scaler=one.fit.scaler,
         error=ErrorSpec(wishes.error, wishes.smoothing),
         threshold=Threshold(
-            value=1.0, method=wishes.threshold.method, k=0.0, mean=0.0, std=0.0, windows=0, above=0.0
+            value=1.0, method=wishes.threshold.method, k=None, mean=0.0, std=0.0, windows=0, above=0.0
         ),
         model=fitted.model.spec(wishes.model.kind),
         history=_describe(one.histories, one.job.source, len(fitted.windows)),
@@ -91,28 +96,53 @@ def finish(
         channels=one.fit.channels,
     )
     litert = LiteRTModel(files["model.tflite"], length=wishes.window, width=unjudged.width)
+    if wishes.sensor_errors == "relative":
+        usual = usual_errors(Detector(unjudged, litert), parts)
+        error = msgspec.structs.replace(unjudged.error, usual=usual)
+        unjudged = msgspec.structs.replace(unjudged, error=error)
     policy = alert_policy(settings)
-    errors = replay_rows(Detector(unjudged, litert), parts.calibration, policy).errors
-    judged = msgspec.structs.replace(unjudged, threshold=threshold(errors, wishes.threshold))
+    calm = replay_rows(Detector(unjudged, litert), parts.calibration, policy)
+    found = threshold(HeldBack(calm.errors_by_machine, _days(calm, unjudged), policy), wishes.threshold)
+    judged = msgspec.structs.replace(unjudged, threshold=found)
+    watched = watch(Detector(judged, litert), one.job.histories, parts, policy)
+    anomalies = labelled(watched)
+    if anomalies is not None:
+        judged = msgspec.structs.replace(judged, threshold=with_labels(found, anomalies))
     held_back = [
         replay_rows(Detector(judged, litert), rows, policy)
         for rows in ((parts.calibration, parts.gate) if parts.gate_apart else (parts.calibration,))
     ]
     metrics = _metrics(fitted.epochs, held_back, judged) | {
         "export_difference": difference,
-        "seconds": time.monotonic() - one.started,
         "seed": wishes.seed,
     }
+    examined = None
+    if wishes.report == "full":
+        teller.tell("drawing the report", 1.0, one.job.machine)
+        examined = examine(
+            Detector(judged, litert),
+            files["encoder.tflite"],
+            parts=parts,
+            windows=fitted.windows,
+            replays=held_back,
+            watched=watched,
+            alerts=policy,
+            wishes=wishes,
+        )
+        metrics |= examined.metrics
+    metrics["seconds"] = time.monotonic() - one.started
     manifest = msgspec.structs.replace(judged, metrics=metrics)
-    files["report.html"] = report(manifest, verdict, fitted.epochs, held_back, policy).encode()
-    return Trained(manifest, files, Detector(manifest, litert), parts, verdict, fitted.epochs)
+    if wishes.report != "off":
+        contents = Contents(manifest, verdict, fitted.epochs, held_back, policy, watched, anomalies, examined)
+        files["report.html"] = report(contents).encode()
+    return Trained(manifest, files, Detector(manifest, litert), parts, verdict, fitted.epochs, anomalies)
 
 
 def _metrics(epochs: tuple[Epoch, ...], replays: Sequence[Replayed], manifest: Manifest) -> dict[str, float]:
     """Figures of the fit and of all held-back rows; of the gate's alone where they are apart."""
     best, held_back = best_epoch(epochs), together(replays)
     median, high, highest, largest = np.quantile(held_back.errors, [0.5, 0.95, 0.99, 1])
-    days = len(held_back.scored) * manifest.window.stride * manifest.grid.interval / DAY
+    days = _days(held_back, manifest)
     gate = {"gate_windows": len(replays[1].scored), "gate_above": replays[1].above} if replays[1:] else {}
     return {
         "epochs": len(epochs) - 1,
@@ -131,6 +161,11 @@ def _metrics(epochs: tuple[Epoch, ...], replays: Sequence[Replayed], manifest: M
         "held_back_alerts_per_day": held_back.opened / days,
         **gate,
     }
+
+
+def _days(replayed: Replayed, manifest: Manifest) -> float:
+    """Time of one machine that the windows stand for."""
+    return len(replayed.scored) * manifest.window.stride * manifest.grid.interval / DAY
 
 
 def _describe(histories: Sequence[History], source: tuple[str, ...], windows: int) -> HistorySpec:

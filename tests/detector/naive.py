@@ -268,7 +268,8 @@ def shares(rows: Sequence[Row], made: Manifest, model: Autoencoder) -> tuple[lis
         said([value for place, value in zip(owner, last, strict=True) if place == i], channel)
         for i, channel in enumerate(channels)
     ]
-    return [part / max(there, 1) for part in parts], expected
+    usual = made.error.usual or [1.0] * len(parts)
+    return [part / (max(there, 1) * one) for part, one in zip(parts, usual, strict=True)], expected
 
 
 def total(parts: Sequence[float], kind: ErrorKind) -> float:
