@@ -142,7 +142,8 @@ def _offset(column: Column, rows: slice, amount: float, random: np.random.Genera
 def _drift(column: Column, rows: slice, amount: float, random: np.random.Generator) -> Column:
     """Adds more with every row, the amount at last; or takes it away."""
     count = rows.stop - rows.start
-    return column[rows] + _sign(random) * amount * np.arange(1, count + 1) / count
+    ramp: Column = np.arange(1, count + 1) / count
+    return column[rows] + _sign(random) * amount * ramp
 
 
 def _stick(column: Column, rows: slice, share: float, _: np.random.Generator) -> Column:

@@ -63,32 +63,12 @@ def finish(
 ) -> Trained:
     """Exports, calibrates by replay, and describes."""
     wishes, verdict, parts = settings.trainer, one.verdict, one.parts
-    assert verdict.grid is not None
     teller.tell("exporting", 1.0, one.job.machine)
     files = export(fitted.model)
     difference = compare(fitted.model, files, fitted.windows)
 
     teller.tell("calibrating", 1.0, one.job.machine)
-    unjudged = Manifest(
-        schema=SCHEMA,
-        id=one.job.bundle_id,
-        created_at=_iso(created_at),
-        machine=one.job.machine,
-        sensors=verdict.kept,
-        grid=verdict.grid,
-        window=window_spec(wishes),
-        imputer=one.imputer,
-        scaler=one.scaler,
-        error=ErrorSpec(wishes.error, wishes.smoothing),
-        threshold=Threshold(
-            value=1.0, method=wishes.threshold.method, k=0.0, mean=0.0, std=0.0, windows=0, above=0.0
-        ),
-        model=fitted.model.spec(wishes.model.kind),
-        history=_describe(one.histories, one.job.source, len(fitted.windows)),
-        metrics={},
-        libraries={name: version(name) for name in LIBRARIES},
-        files={},
-    )
+    unjudged = uncalibrated(one, fitted, settings, created_at)
     litert = LiteRTModel(files["model.tflite"], length=wishes.window, width=len(verdict.kept))
     policy = alert_policy(settings)
     errors = replay_rows(Detector(unjudged, litert), parts.calibration, policy).errors
@@ -130,6 +110,32 @@ def _metrics(epochs: tuple[Epoch, ...], replays: Sequence[Replayed], manifest: M
         "held_back_alerts_per_day": held_back.opened / days,
         **gate,
     }
+
+
+def uncalibrated(one: Prepared, fitted: Fitted, settings: Settings, created_at: datetime) -> Manifest:
+    """All that is known of a bundle before anything is replayed: its threshold is 1, and it has no files."""
+    wishes, verdict = settings.trainer, one.verdict
+    assert verdict.grid is not None
+    return Manifest(
+        schema=SCHEMA,
+        id=one.job.bundle_id,
+        created_at=_iso(created_at),
+        machine=one.job.machine,
+        sensors=verdict.kept,
+        grid=verdict.grid,
+        window=window_spec(wishes),
+        imputer=one.imputer,
+        scaler=one.scaler,
+        error=ErrorSpec(wishes.error, wishes.smoothing),
+        threshold=Threshold(
+            value=1.0, method=wishes.threshold.method, k=0.0, mean=0.0, std=0.0, windows=0, above=0.0
+        ),
+        model=fitted.model.spec(wishes.model.kind),
+        history=_describe(one.histories, one.job.source, len(fitted.windows)),
+        metrics={},
+        libraries={name: version(name) for name in LIBRARIES},
+        files={},
+    )
 
 
 def _describe(histories: Sequence[History], source: tuple[str, ...], windows: int) -> HistorySpec:

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from detector.scoring import Detector
 from trainer.export import ExportDiffers
-from trainer.finishing import Trained, finish
+from trainer.finishing import Trained, finish, uncalibrated
 from trainer.fleet import fit_groups, groups
 from trainer.jobs import Job, prepare
 from trainer.keras_backend import load
 from trainer.problems import Unusable
+from trainer.stack import answers
 from trainer.stages import Stage, Teller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from config.settings import Settings
+    from trainer.autoencoder import Autoencoder
 
 
 def train(
@@ -84,3 +90,34 @@ def train_each(
                 made = error
         teller.finished += 1
         yield one.job, made
+
+
+def fit_detector(
+    job: Job, *, settings: Settings, created_at: datetime, progress: Callable[[Stage], None]
+) -> Detector:
+    """Fits a detector that scores as the bundle would that `train` makes, without making the bundle.
+
+    It has no threshold (1), and the model is not exported: that takes longer than fitting a small one.
+    Nothing is learned from the rows that are held back.
+
+    Raises:
+        Unusable: The history cannot carry a model; all reasons.
+    """
+    prepared = prepare(job, settings)
+    progress(Stage("loading TensorFlow"))
+    load()
+    ((_, fitted),) = fit_groups([[prepared]], settings.trainer, Teller(progress, 1, 0))
+    if isinstance(fitted, Unusable):
+        raise fitted
+    return Detector(uncalibrated(prepared, fitted, settings, created_at), _Fitted(fitted.model))
+
+
+class _Fitted:
+    """An autoencoder as it was fitted; see `detector.scoring.Autoencoder`."""
+
+    def __init__(self, model: Autoencoder) -> None:
+        self._model = model
+
+    def reconstruct(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
+        _, rebuilt = answers(self._model, windows)
+        return rebuilt
