@@ -7,7 +7,7 @@ other takes a line in `RANGES`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, get_args, get_origin
 
@@ -132,20 +132,11 @@ def described(faults: list[Fault]) -> tuple[str, ...]:
     return tuple(f"trainer.{dotted(fault.location)}: {fault.must}, got {fault.value}" for fault in faults)
 
 
-def differing(trainer: Trainer) -> dict[str, Any]:
-    """The options that are not what they are by default, in their sections."""
-    return _differing(plain(trainer), plain(Trainer()))
-
-
-def _differing(values: Any, defaults: Any) -> dict[str, Any]:  # noqa: ANN401 - as YAML has it
-    found = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            if below := _differing(value, defaults[name]):
-                found[name] = below
-        elif value != defaults[name]:
-            found[name] = value
-    return found
+def written(trainer: Trainer, always: Collection[str]) -> list[tuple[str, Value]]:
+    """The options that are not what they are by default, and those in `always`, with their values."""
+    usual = Trainer()
+    options = [(name, value_of(trainer, name)) for name, _ in _options(Trainer)]
+    return [(name, value) for name, value in options if name in always or value != value_of(usual, name)]
 
 
 def shown(value: Value) -> str:

@@ -68,7 +68,7 @@ class Proposal:
 
 
 class Study:
-    """Trials over one space: ask for a proposal, and tell its outcome."""
+    """Trials over one space: ask for a proposal, and tell its outcome; to be closed when it is done."""
 
     def __init__(
         self,
@@ -95,6 +95,16 @@ class Study:
         """
         self._space = space
         self._sampler = sampler
+        self._file = None if path is None else _held(path)
+        try:
+            self._begin(default, seed, path, purpose)
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(
+        self, default: Mapping[str, Value], seed: int, path: Path | None, purpose: Mapping[str, Any]
+    ) -> None:
         self._study = _loaded(path)
         attributes = self._study.user_attrs
         if "purpose" not in attributes:
@@ -112,8 +122,13 @@ class Study:
             self._wait_for(default)
         # As many trials later, another seed: or else the same would be proposed again.
         seed += len(self._study.trials)
-        self._study.sampler = TPESampler(seed=seed) if sampler == "tpe" else RandomSampler(seed=seed)
-        self._grid = _shuffled(space, seed) if sampler == "grid" else []
+        self._study.sampler = TPESampler(seed=seed) if self._sampler == "tpe" else RandomSampler(seed=seed)
+        self._grid = _shuffled(self._space, seed) if self._sampler == "grid" else []
+
+    def close(self) -> None:
+        """Lets other processes have the file."""
+        if self._file is not None:
+            self._file.close()
 
     @property
     def outcomes(self) -> list[Outcome]:
@@ -184,7 +199,7 @@ def _loaded(path: Path | None) -> optuna.Study:
     if path is None:
         return optuna.create_study(direction="maximize")
     try:
-        storage = JournalStorage(JournalFileBackend(str(path), lock_obj=_Held(path)))
+        storage = JournalStorage(JournalFileBackend(str(path), lock_obj=_Alone(str(path))))
         return optuna.create_study(
             study_name=NAME, storage=storage, direction="maximize", load_if_exists=True
         )
@@ -192,16 +207,8 @@ def _loaded(path: Path | None) -> optuna.Study:
         raise Unusable(f"{path}: must be a whole study, got a damaged one: {error}") from error
 
 
-class _Held(JournalFileOpenLock):
-    """The file is this process' alone until it ends, however it ends; nothing is left behind."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("ab+")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Unusable(f"{path}: must not be in use, got another process that works on it") from error
-        _trim(self._file, path)
+class _Alone(JournalFileOpenLock):
+    """No lock: Optuna's would outlive a process that is killed, and the file is ours alone anyway."""
 
     def acquire(self) -> bool:
         return True
@@ -210,12 +217,27 @@ class _Held(JournalFileOpenLock):
         pass
 
 
-def _trim(file: BinaryIO, path: Path) -> None:
-    """Cuts off a last line that was not written to its end, to which the next one would be added."""
+def _held(path: Path) -> BinaryIO:
+    """The file of a study, for this process alone until it ends or closes it."""
+    file = path.open("ab+")
+    try:
+        _take(file, path)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _take(file: BinaryIO, path: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise Unusable(f"{path}: must not be in use, got another process that works on it") from error
     file.seek(0)
     content = file.read()
     if content and not content.startswith(FIRST):
         raise Unusable(f"{path}: must be a study, as --study writes it, got another file")
+    # A last line that was not written to its end would get the next one added to it.
     file.truncate(content.rfind(b"\n") + 1)
 
 

@@ -66,7 +66,7 @@ class Limits:
 
 
 class Search:
-    """A search over one history; `run` may be broken off at any time by what `progress` raises."""
+    """A search over one history, to be closed; whatever breaks `run` off, what it found stays."""
 
     def __init__(
         self,
@@ -115,6 +115,10 @@ class Search:
                 "version of anomalyd": version("anomalyd"),
             },
         )
+
+    def close(self) -> None:
+        """Lets other processes have the study's file."""
+        self.study.close()
 
     @property
     def best(self) -> Outcome | None:
