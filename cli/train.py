@@ -98,7 +98,8 @@ def train_one(history: tuple[Path, ...], settings: Settings, machine: str | None
     click.echo(
         f"decision    {'in service' if turn.decision.promote else 'not in service'}: {turn.decision.text}"
     )
-    click.echo(f"report      {settings.state_dir / 'bundles' / manifest.id / 'report.html'}")
+    if "report.html" in turn.trained.files:
+        click.echo(f"report      {settings.state_dir / 'bundles' / manifest.id / 'report.html'}")
 
 
 def train_each(history: tuple[Path, ...], settings: Settings, *, as_json: bool) -> None:
@@ -163,7 +164,8 @@ def _print(
             ),
             numbers_from=3,
         )
-        click.echo(f"reports in {settings.state_dir / 'bundles'}")
+        if settings.trainer.report != "off":
+            click.echo(f"reports in {settings.state_dir / 'bundles'}")
         for turn in turns:
             if not turn["promoted"]:
                 note(f"machine {turn['machine']} is not in service: {turn['text']}")

@@ -51,6 +51,7 @@ class Trainer(Section, frozen=True):
     error: Literal["mse", "rmse", "mae"] = "mse"
     smoothing: Annotated[float, Limits(ge=0, lt=1)] = 0.7
     seed: Annotated[int, Limits(ge=0, lt=2**32)] = 0
+    report: Literal["auto", "full", "brief", "off"] = "auto"
     model: Model = Model()
     threshold: Threshold = Threshold()
 

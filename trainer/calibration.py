@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from detector.alerts import AlertPolicy, Change
+from detector.alerts import AlertPolicy, AlertTracker, Change
 from detector.events import AlertChanged, Scored
 from detector.manifest import Threshold
 from detector.pipeline import Champions, Pipeline
@@ -67,6 +67,24 @@ def replay_rows(detector: Detector, histories: Sequence[History], alerts: AlertP
         elif isinstance(event, AlertChanged):
             opened += event.change is Change.OPENED
     return Replayed(tuple(scored), opened)
+
+
+def count_alerts(replayed: Replayed, policy: AlertPolicy, threshold: float | None = None) -> int:
+    """Alerts that these windows open; holes in the data are not looked at.
+
+    Args:
+        replayed: The windows.
+        policy: When an alert opens.
+        threshold: In place of the one that they were scored by.
+    """
+    trackers: dict[str, AlertTracker] = {}
+    opened = 0
+    for scored in replayed.scored:
+        tracker = trackers.setdefault(scored.machine, AlertTracker())
+        score = scored.score if threshold is None else scored.error / threshold
+        changed = tracker.observe(scored.machine, scored.at, score, policy)
+        opened += changed is not None and changed[0] is Change.OPENED
+    return opened
 
 
 def threshold(errors: NDArray[np.float64], settings: ThresholdSettings) -> Threshold:

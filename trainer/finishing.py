@@ -17,9 +17,10 @@ from detector.litert import LiteRTModel
 from detector.manifest import SCHEMA, ErrorSpec, HistorySpec, Manifest, Threshold
 from detector.scoring import Detector
 from trainer.calibration import Replayed, replay_rows, threshold, together
+from trainer.examination import examine
 from trainer.export import compare, export
 from trainer.fitting import Epoch, best_epoch
-from trainer.report import report
+from trainer.report import Evidence, report
 from trainer.verdict import window_spec
 from trainer.wording import DAY
 
@@ -79,11 +80,27 @@ def finish(
     ]
     metrics = _metrics(fitted.epochs, held_back, judged) | {
         "export_difference": difference,
-        "seconds": time.monotonic() - one.started,
         "seed": wishes.seed,
     }
+    examined = None
+    if wishes.report == "full":
+        teller.tell("drawing the report", 1.0, one.job.machine)
+        examined = examine(
+            Detector(judged, litert),
+            files["encoder.tflite"],
+            histories=one.job.histories,
+            parts=parts,
+            windows=fitted.windows,
+            replays=held_back,
+            alerts=policy,
+            wishes=wishes,
+        )
+        metrics |= examined.metrics
+    metrics["seconds"] = time.monotonic() - one.started
     manifest = msgspec.structs.replace(judged, metrics=metrics)
-    files["report.html"] = report(manifest, verdict, fitted.epochs, held_back, policy).encode()
+    if wishes.report != "off":
+        evidence = Evidence(manifest, verdict, fitted.epochs, held_back, policy, examined)
+        files["report.html"] = report(evidence).encode()
     return Trained(manifest, files, Detector(manifest, litert), parts, verdict, fitted.epochs)
 
 

@@ -78,21 +78,19 @@ RANGES: Mapping[str, Range] = {
     "model.learning_rate": Span(1e-4, 1e-2, (3e-4, 1e-3, 3e-3), logarithmic=True),
     "model.batch_size": Choice((16, 32, 64, 128, 256)),
 }
+NO_MATTER = ("report", "threshold")  # words and sections that do not change the order of scores
 USUAL = ("window", "smoothing", "scaling", "error", "model.code", "model.learning_rate")
 """What is searched where nobody says what: what changes most of what a detector finds."""
 
 
 def searchable() -> dict[str, Range]:
-    """Every option that may be searched, by its name within `trainer:`.
-
-    The threshold has no part in it: detectors are judged by the order of their scores.
-    """
+    """Every option that may be searched, by its name within `trainer:`."""
     found: dict[str, Range] = {}
     for name, kind in _options(Trainer):
         words = get_args(kind) if get_origin(kind) is Literal else (False, True) if kind is bool else ()
         if name in RANGES:
             found[name] = RANGES[name]
-        elif len(words) > 1 and not name.startswith("threshold."):
+        elif len(words) > 1 and name.partition(".")[0] not in NO_MATTER:
             found[name] = Choice(words)
     return found
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from detector.scoring import Detector
 from trainer.export import ExportDiffers
 from trainer.finishing import Trained, finish, uncalibrated
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
     from config.settings import Settings
     from trainer.autoencoder import Autoencoder
+
+MOST_FULL = 10  # bundles of one training: more reports than that nobody reads to the end
 
 
 def train(
@@ -66,6 +70,7 @@ def train_each(
     Yields:
         Each job with its bundle, or with what kept it from getting one.
     """
+    settings = _reported(settings, len(jobs))
     prepared = []
     for number, job in enumerate(jobs, start=1):
         if len(jobs) > 1:
@@ -90,6 +95,14 @@ def train_each(
                 made = error
         teller.finished += 1
         yield one.job, made
+
+
+def _reported(settings: Settings, bundles: int) -> Settings:
+    """The settings with the kind of report that suits so many bundles."""
+    if settings.trainer.report != "auto":
+        return settings
+    kind = "full" if bundles <= MOST_FULL else "brief"
+    return replace(settings, trainer=replace(settings.trainer, report=kind))
 
 
 def fit_detector(

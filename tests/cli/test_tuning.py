@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -181,4 +180,5 @@ def test_a_search_that_was_killed_goes_on(anomalyd: Run, config: Path, tmp_path:
     assert len(trials) == 4
     told = [line.partition(",")[0] for line in process.said if line.startswith("trial")]
     assert [f"trial {trial['number']}: {trial['score']:.3f}" for trial in trials[: len(told)]] == told
-    assert sorted(os.listdir(tmp_path)) == ["anomalyd.yaml", "normal.csv", "study"], "nothing else is left"
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"anomalyd.yaml", "normal.csv", "study"}, "no lock is left"

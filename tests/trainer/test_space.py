@@ -29,7 +29,7 @@ def test_an_option_that_is_one_of_some_words_may_be_searched_over_all_of_them() 
 
 
 def test_what_says_nothing_about_what_a_detector_finds_is_not_searched() -> None:
-    assert not ALL.keys() & {"seed", "calibration_share", "threshold.method", "threshold.k"}
+    assert not ALL.keys() & {"seed", "report", "calibration_share", "threshold.method", "threshold.k"}
 
 
 def test_the_table_of_ranges_names_options_alone_and_so_does_what_is_usual() -> None:
