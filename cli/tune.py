@@ -235,10 +235,12 @@ def _print(search: Search) -> None:
     from trainer.winner import changed, figures, headline
 
     click.echo(headline(search))
+    options, (headings, *rows) = changed(search), figures(search)
+    if options:
+        click.echo()
+        print_table(("option", "configured", "best"), options)
     click.echo()
-    print_table(("option", "configured", "best"), changed(search) or [("nothing changed", "", "")])
-    click.echo()
-    print_table(("in the same exam", "configured", "best"), figures(search))
+    print_table(headings, rows)
 
 
 def summary(search: Search, ended: Ended) -> dict[str, Any]:

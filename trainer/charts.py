@@ -249,7 +249,7 @@ def dots(
     with _drawing(size, title, right=14) as (axes, drawn):
         if line is not None:
             axes.step(line.x, line.y, where="post", color=line.colour, linewidth=line.width)
-        axes.scatter(x, y, 18, [*colours], linewidths=0, alpha=0.85)
+        axes.scatter(x, y, 18 if size == SMALL else 36, [*colours], linewidths=0, alpha=0.85)
         axes.yaxis.set_major_locator(MaxNLocator(3 if size == SMALL else 5))
         if names:
             axes.set_xticks(range(len(names)), names)
@@ -258,7 +258,8 @@ def dots(
             axes.set_xscale("log")
             _few_decades(axes.xaxis, float(x.min()), float(x.max()))
         else:
-            axes.xaxis.set_major_locator(MaxNLocator(5))
+            whole = bool((x == np.rint(x)).all())
+            axes.xaxis.set_major_locator(MaxNLocator(5, integer=whole))
         axes.xaxis.grid(visible=False)
     return drawn.getvalue()
 

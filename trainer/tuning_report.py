@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainer.charts import INK, LINE, ONE, SMALL, TWO, WIDE, Line, dots
+from trainer.charts import INK, ONE, SMALL, SOFT, TWO, WIDE, Line, dots
 from trainer.page import bar, cell, figure, key, lead, page, section, small_figure, table, tiles, verdict
 from trainer.space import Span, shown
 from trainer.winner import changed, figures, headline
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 EXAM = (
     "Each trial fits a detector on the first part of the rows that are not held back for the threshold, and "
-    "is examined on the rest: faults of every kind and strength are put into rows that it never saw. A figure "
-    "is the area under precision and recall (AUC-PR) of the faulty rows among the normal ones: 1 is perfect, "
-    "and random scores show what chance gets. Of the variance unexplained, less is better."
+    "is examined on the rest: faults of every kind and strength are put into rows that it never saw. A "
+    "figure is the area under precision and recall (AUC-PR) of the faulty rows among the normal ones: 1 is "
+    "perfect, and random scores show what chance gets. Of the variance unexplained, less is better."
 )
 PROGRESS = (
     "Each dot is a trial, the line the best score so far. Where it has been level for long, more trials help "
@@ -57,6 +57,7 @@ def tuning_report(search: Search, *, made: str, history: str) -> str:
         "Options searched": f"{len(search.default)}",
         "Time of all trials": duration(seconds * 1000),
     }
+    headings, *rows = figures(search)
     changes = [f"{name}: {value} instead of {before}" for name, before, value in changed(search)]
     body = [
         "<h1>anomalyd tune</h1>",
@@ -66,7 +67,7 @@ def tuning_report(search: Search, *, made: str, history: str) -> str:
         section(
             "The exam",
             EXAM,
-            table(("", "configured", "best"), [(name.strip(), *both) for name, *both in figures(search)]),
+            table(headings, [(name.replace("  ", "\u2003"), *numbers) for name, *numbers in rows]),
         ),
         section("How it went", PROGRESS, _progress(search, good)),
         section("Which options mattered", *_mattered(search, good)),
@@ -95,7 +96,7 @@ def _scores(outcomes: Iterable[Outcome]) -> NDArray[np.float64]:
 
 def _progress(search: Search, good: Sequence[Outcome]) -> str:
     number = np.array([outcome.number for outcome in good], dtype=np.float64)
-    so_far = Line(LINE, number, np.maximum.accumulate(_scores(good)))
+    so_far = Line(SOFT, number, np.maximum.accumulate(_scores(good)))
     drawn = _last(search, good)
     at = np.array([outcome.number for outcome in drawn], dtype=np.float64)
     svg = dots(at, _scores(drawn), _colours(search, drawn), title="Score by trial", size=WIDE, line=so_far)

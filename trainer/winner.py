@@ -43,10 +43,14 @@ def changed(search: Search) -> list[tuple[str, str, str]]:
     ]
 
 
-def figures(search: Search) -> list[tuple[str, str, str]]:
-    """The marks: name, of the configured options, of the best trial."""
-    configured, best = _figures(search.configured), _figures(search.best)
-    return [(name, configured.get(name, NO_FIGURE), best.get(name, NO_FIGURE)) for name in configured | best]
+def figures(search: Search) -> list[tuple[str, ...]]:
+    """The marks under headings: name, of the configured options, and of the best trial where it is better."""
+    columns = {"configured": _figures(search.configured)}
+    if search.best != search.configured:
+        columns["best"] = _figures(search.best)
+    names = dict.fromkeys(name for column in columns.values() for name in column)
+    rows = ((name, *(column.get(name, NO_FIGURE) for column in columns.values())) for name in names)
+    return [("in the same exam", *columns), *rows]
 
 
 def _figures(outcome: Outcome | None) -> dict[str, str]:
@@ -73,14 +77,13 @@ def section(search: Search, *, made: str, history: str) -> str:
         history: On what, for people.
     """
     rows = figures(search)
-    width = max(map(len, (name for name, _, _ in rows)))
+    width = max(len(name) for name, *_ in rows)
     comments = [
         f"Found by `anomalyd tune` on {history}, {made}.",
         headline(search),
         f"Searched: {', '.join(search.default)}.",
         "",
-        f"{'':{width}}  configured   best",
-        *(f"{name:{width}}  {configured:>10}  {best:>5}" for name, configured, best in rows),
+        *(f"{name:{width}}" + "".join(f"  {number:>10}" for number in numbers) for name, *numbers in rows),
     ]
     lines = [f"# {line}".rstrip() for line in comments]
     return "".join(f"{line}\n" for line in [*lines, *_yaml(search)])

@@ -91,7 +91,7 @@ def test_real_faults_are_found_too_where_they_are_labelled(
     [
         (("--over", "window,lr"), "--over: must be some of window, imputation, "),
         (("--over", "threshold.k"), "--over: must be some of window, imputation, "),
-        (("--time-budget", "10"), "must be a whole number with a unit of time, got 10; add a unit"),
+        (("--time-budget", "10"), "must be a whole number with a unit of time, got 10; such as"),
         (("--time-budget", "0s"), "must be more than 0s, got 0s"),
         (("--trials", "0"), "0 is not in the range x>=1"),
         (("--sampler", "best"), "'best' is not one of 'tpe', 'random', 'grid'"),

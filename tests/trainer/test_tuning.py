@@ -13,11 +13,13 @@ from config.settings import Settings
 from config.yaml_source import parse
 from detector.history import History
 from tests.trainer.examples import pump, settings, trained, with_values
+from tests.trainer.pages import Page
 from trainer.parts import split
 from trainer.problems import Unusable
 from trainer.stages import Stage
 from trainer.study import Outcome, Proposal, Sampler
 from trainer.tuning import Ended, Limits, Search
+from trainer.tuning_report import tuning_report
 from trainer.winner import changed, figures, headline, section
 
 THREE = Limits(trials=3, seconds=None)
@@ -77,7 +79,9 @@ def test_what_the_best_changes_is_told_beside_what_was_configured(done: Search) 
     assert [(name, best) for name, _, best in changed(done)] == [
         (name, str(value)) for name, value in done.best.options.items() if value != done.default[name]
     ]
-    rows = {name: (configured, best) for name, configured, best in figures(done)}
+    headings, *lines = figures(done)
+    assert headings == ("in the same exam", "configured", "best")
+    rows = {name: numbers for name, *numbers in lines}
     assert float(rows["score"][1]) >= float(rows["score"][0])
     assert {"  drift", "  stuck", "variance unexplained"} <= rows.keys()
     assert headline(done).startswith(f"Trial {done.best.number} has a score of {rows['score'][1]}, the best")
@@ -88,10 +92,24 @@ def test_where_nothing_is_better_it_is_said() -> None:
         some.run(Limits(trials=1, seconds=None))
         assert headline(some).startswith("No trial is better than the configured options.")
         assert changed(some) == []
+        assert figures(some)[0] == ("in the same exam", "configured")
         text = section(some, made="today", history="pump.csv")
         checked, _ = check(Settings, parse(text, "best.yaml").values)
         assert checked is not None
         assert checked.trainer == settings().trainer
+
+
+def test_the_report_is_one_whole_page_with_every_trial_and_nothing_from_outside(done: Search) -> None:
+    text = tuning_report(done, made="2026-01-05", history="<pump>.csv")
+    page = Page(text)
+    assert page.open == []
+    assert page.outside == set()
+    assert "&lt;pump&gt;.csv" in text
+    assert headline(done) in text
+    assert text.count("<svg") == 1 + len(done.default)
+    for outcome in done.study.outcomes:
+        assert outcome.marks is not None
+        assert f">{outcome.marks.score:.3f}</td>" in text
 
 
 def outcomes(some: Search) -> list[tuple[object, ...]]:
@@ -179,7 +197,7 @@ def test_a_trial_that_makes_no_detector_fails_alone_with_the_reason() -> None:
         assert some.run(Limits(trials=2, seconds=None)) is Ended.TRIALS
         assert some.best == some.study.outcomes[1]
         assert headline(some).endswith("the best of 2 trials; the configured options have none.")
-        assert figures(some)[0][1] == "-"
+        assert figures(some)[1][1] == "-"
 
 
 def test_windows_for_which_the_history_is_too_short_are_not_tried() -> None:
