@@ -42,7 +42,10 @@ def check_data(history: tuple[Path, ...], machine: str | None, config: Path | No
         return error.code
     interval = settings.readings.interval
     verdict = check(
-        histories, settings.trainer, interval=None if interval is None else milliseconds(interval)
+        histories,
+        settings.trainer,
+        interval=None if interval is None else milliseconds(interval),
+        channels=settings.readings.channels,
     )
     code = Exit.DATA if verdict.errors else Exit.DONE
     if as_json:

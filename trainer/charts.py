@@ -111,6 +111,7 @@ def line_chart(
     spans: Sequence[Spans] = (),
     x_ticks: bool = True,
     from_zero: bool = True,
+    decades: bool = False,
 ) -> str:
     """Draws lines over a common x, on a logarithmic y where the values span more than a decade or two.
 
@@ -122,6 +123,7 @@ def line_chart(
         spans: Shaded stretches of x, behind the lines.
         x_ticks: Whether the x axis says where one is.
         from_zero: Whether a linear y shows 0, and a logarithmic one may be chosen.
+        decades: Whether x holds decimal logarithms.
     """
     with _drawing(size, title, bottom=MARGINS["bottom"] if x_ticks else 6) as (axes, drawn):
         for span in spans:
@@ -142,7 +144,7 @@ def line_chart(
                 limit.name, (0, limit.value), (4, 3), color=LIMIT, textcoords="offset points",
                 xycoords=("axes fraction", "data"),
             )  # fmt: skip
-        _label_x(axes.xaxis, [line.x for line in lines], shown=x_ticks)
+        _label_x(axes.xaxis, lines[0].x, shown=x_ticks, decades=decades)
     return drawn.getvalue()
 
 
@@ -325,7 +327,7 @@ def bands(
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlim(between[0] / DAY, between[1] / DAY)
         axes.grid(visible=False)
-        _label_x(axes.xaxis, [moments(np.array(between))], shown=True)
+        _label_x(axes.xaxis, moments(np.array(between)), shown=True)
     return drawn.getvalue()
 
 
@@ -420,13 +422,23 @@ def _few_decades(axis: Axis, low: float, high: float) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def _label_x(axis: Axis, xs: Sequence[NDArray[np.float64] | NDArray[np.datetime64]], *, shown: bool) -> None:
+def _label_x(
+    axis: Axis,
+    x: NDArray[np.float64] | NDArray[np.datetime64],
+    *,
+    shown: bool,
+    decades: bool = False,
+) -> None:
     axis.grid(visible=False)
     if not shown:
         axis.set_major_locator(NullLocator())
-    elif xs[0].dtype.kind == "M":
+    elif x.dtype.kind == "M":
         locator: Any = dates.AutoDateLocator(minticks=3, maxticks=7)  # type: ignore[no-untyped-call]
         axis.set_major_locator(locator)
-        axis.set_major_formatter(dates.ConciseDateFormatter(locator, show_offset=False))  # type: ignore[no-untyped-call]
+        axis.set_major_formatter(
+            dates.ConciseDateFormatter(locator, show_offset=False)  # type: ignore[no-untyped-call]
+        )
     else:
-        axis.set_major_locator(MaxNLocator(6, integer=True))
+        axis.set_major_locator(MaxNLocator(6, integer=not decades))
+        if decades:
+            axis.set_major_formatter(lambda value, _: f"{10**value:.2g}")

@@ -19,14 +19,15 @@ import numpy as np
 from detector.alerts import AlertPolicy
 from detector.history import ANOMALOUS, UNKNOWN, History
 from trainer.calibration import replay_rows
-from trainer.evaluation import Rows, Tally, evaluate, rows
+from trainer.evaluation import rows
 from trainer.faults import Kind, faults, inject
 from trainer.gate import figures
 from trainer.parts import split
 from trainer.problems import Unusable
+from trainer.ranking import Ranked, Ranking
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from detector.events import Scored
     from detector.scoring import Detector
@@ -90,18 +91,12 @@ class Exam:
         """Replays the rows through the detector; nothing is learned from what comes out."""
         cases = [case for some in self.faulty.values() for case in some]
         said = _said(detector, [*cases, *self.labelled])
-        found, random = {}, []
-        for kind, some in self.faulty.items():
-            tally = Tally()
-            for case in some:
-                tally.add(_ranked(detector, case, said[case.machine]))
-            precision, by_chance = tally.average_precision()
-            found[kind.value] = precision or 0.0
-            random.append(by_chance)
+        ranked = {kind: _ranked(detector, some, said) for kind, some in self.faulty.items()}
+        real = [found for one in self.labelled if (found := _ranked(detector, [one], said)) is not None]
         return Marks(
-            faults=found,
-            random=float(np.mean(random)),
-            labelled=evaluate([_ranked(detector, one, said[one.machine]) for one in self.labelled]).auc_pr,
+            faults={kind.value: found.auc_pr for kind, found in ranked.items() if found is not None},
+            random=float(np.mean([found.auc_pr_random for found in ranked.values() if found is not None])),
+            labelled=float(np.mean([found.auc_pr for found in real])) if real else None,
             unexplained=self._unexplained(detector),
         )
 
@@ -114,7 +109,14 @@ class Exam:
         return float(np.mean(shares))
 
 
-def exam(histories: Sequence[History], *, calibration_share: float, longest: int, seed: int) -> Exam:
+def exam(
+    histories: Sequence[History],
+    *,
+    calibration_share: float,
+    longest: int,
+    seed: int,
+    channels: Collection[str] = (),
+) -> Exam:
     """Makes the exam of histories, without a look at the values of rows that training would hold back.
 
     Args:
@@ -123,17 +125,18 @@ def exam(histories: Sequence[History], *, calibration_share: float, longest: int
         longest: Samples in the longest window of any detector: so many rows and more come before the
             ones that count, so that all windows of all detectors are filled by then.
         seed: Of where the faults are.
+        channels: Sensors that are no plain measurements, and have no faults.
 
     Raises:
         Unusable: No sensor varies, or there are too few rows for a fault.
     """
     not_held_back = split([history.normal() for history in histories], calibration_share).not_held_back
     parts = split(not_held_back, calibration_share)
-    deviations = _deviations(parts.not_held_back)
+    deviations = _deviations(parts.not_held_back, channels)
     most = max(map(len, parts.calibration))
     if not deviations or most < LEAST:
         raise Unusable(
-            "history: must hold a sensor whose value changes, and rows to put faults into, "
+            "history: must hold a plain sensor whose value changes, and rows to put faults into, "
             f"got {len(deviations)} such sensors and {most} rows"
         )
     context = 2 * longest  # the smoothed error has forgotten its start by then
@@ -150,12 +153,14 @@ def exam(histories: Sequence[History], *, calibration_share: float, longest: int
     )
 
 
-def _deviations(histories: Sequence[History]) -> dict[str, float]:
+def _deviations(histories: Sequence[History], channels: Collection[str]) -> dict[str, float]:
+    """The standard deviation of each plain sensor that varies."""
     values = np.concatenate([history.values for history in histories])
     there = np.isfinite(values).any(axis=0)
-    found = dict.fromkeys(np.array(histories[0].sensors)[there].tolist(), 0.0)
-    found.update(zip(found, np.nanstd(values[:, there], axis=0).tolist(), strict=True))
-    return {name: deviation for name, deviation in found.items() if deviation > 0}
+    names = np.array(histories[0].sensors)[there].tolist()
+    deviations = np.nanstd(values[:, there], axis=0).tolist()
+    found = zip(names, deviations, strict=True)
+    return {name: deviation for name, deviation in found if deviation > 0 and name not in channels}
 
 
 def _faulty(
@@ -218,7 +223,7 @@ def _closed(history: History, usable: int, fitted: int, context: int) -> History
     steps = np.diff(history.at[kept])
     steps[np.diff(kept) > 1] = np.median(np.diff(history.at))
     at = history.at[0] + np.concatenate([[0], np.cumsum(steps)])
-    whole = History(f"{history.machine} labelled", history.sensors, at, history.values[kept], label)
+    whole = replace(history.rows(kept), machine=f"{history.machine} labelled", at=at, label=label)
     return _case(whole, whole.machine, int(np.argmax(label != UNKNOWN)), len(whole), context)
 
 
@@ -230,8 +235,17 @@ def _said(detector: Detector, histories: Sequence[History]) -> Mapping[str, list
     return said
 
 
-def _ranked(detector: Detector, history: History, said: Sequence[Scored]) -> Rows:
-    """The rows with their errors in place of scores, which are rounded for a threshold that there is not."""
-    errors = [msgspec.structs.replace(scored, score=scored.error) for scored in said]
-    manifest = detector.manifest
-    return rows(history, errors, grid=manifest.grid, stride=manifest.window.stride)
+def _ranked(
+    detector: Detector, histories: Sequence[History], said: Mapping[str, list[Scored]]
+) -> Ranked | None:
+    """How well the rows of all these histories are ranked together; None without rows of both labels.
+
+    By their errors in place of scores, which are rounded for a threshold that there is not.
+    """
+    manifest, ranking = detector.manifest, Ranking()
+    for history in histories:
+        errors = [msgspec.structs.replace(scored, score=scored.error) for scored in said[history.machine]]
+        laid = rows(history, errors, grid=manifest.grid, stride=manifest.window.stride)
+        counts = laid.label != UNKNOWN
+        ranking.add(laid.score[counts], laid.label[counts] == ANOMALOUS)
+    return ranking.ranked()

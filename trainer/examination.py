@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from trainer.comparison import compare, watch
+from trainer.comparison import compare
 from trainer.export import run
 from trainer.importance import importances
 from trainer.inspection import inspect
@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from detector.history import History
     from detector.scoring import Detector
     from trainer.calibration import Replayed
-    from trainer.comparison import Figures, Watched
+    from trainer.comparison import Figures
     from trainer.importance import Importance
     from trainer.inspection import Inspected
+    from trainer.labelled import Watched
     from trainer.parts import Parts
     from trainer.preparation import Windows
     from trainer.suitability import SensorErrors, Suitability
@@ -39,6 +40,36 @@ MOST_STRETCH = 400  # samples
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Stretch:
+    """What the sensors showed for a while, and what was expected of them.
+
+    Attributes:
+        at: Times in milliseconds since the epoch, shape (N,).
+        actual: In the sensors' own units, a category as the number of its place among those that
+            occur, shape (N, F); NaN where a value is missing.
+        expected: The same, no NaN.
+    """
+
+    at: NDArray[np.int64]
+    actual: NDArray[np.float64]
+    expected: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, detector: Detector, seen: Inspected) -> Stretch:
+        """The newest samples of neighbouring windows."""
+        said = [
+            [detector.expected(row) for row in windows[:, -1]] for windows in (seen.windows, seen.rebuilt)
+        ]
+        names = {text for rows in said for row in rows for text in row if isinstance(text, str)}
+        places = {name: float(place) for place, name in enumerate(sorted(names))}
+        actual, expected = (
+            np.array([[places[it] if isinstance(it, str) else it for it in row] for row in rows])
+            for rows in said
+        )
+        return cls(seen.at, np.where(detector.columns.first(seen.there[:, -1]), actual, np.nan), expected)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Examined:
     """What was found.
 
@@ -46,23 +77,21 @@ class Examined:
         seen: Held-back windows, spread evenly.
         codes: Their codes, shape (N, code), followed by those of `odd`.
         odd: Windows of rows labelled anomalous alone; None where there are none.
-        stretch: Windows in a row around the largest held-back error.
+        stretch: The sensors around the largest held-back error.
         errors: Per sensor.
         importances: Per sensor.
         suitability: Whether the model is worth having.
         figures: The detector's, then those of others on the same rows.
-        watched: Whole labelled histories; none without labels.
     """
 
     seen: Inspected
     codes: NDArray[np.float32]
     odd: Inspected | None
-    stretch: Inspected
+    stretch: Stretch
     errors: tuple[SensorErrors, ...]
     importances: tuple[Importance, ...]
     suitability: Suitability
     figures: tuple[Figures, ...]
-    watched: tuple[Watched, ...]
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -72,7 +101,7 @@ class Examined:
         if own.evaluation:
             labelled = own.evaluation
             found |= {"labelled_f1": labelled.f1, "labelled_far": labelled.far, "labelled_mar": labelled.mar}
-            found |= {"labelled_auc_pr": labelled.auc_pr, "labelled_roc_auc": own.roc_auc}
+            found |= {"labelled_auc_pr": labelled.auc_pr, "labelled_vus_pr": labelled.vus_pr}
         return {name: number for name, number in found.items() if number is not None}
 
 
@@ -80,10 +109,10 @@ def examine(
     detector: Detector,
     encoder: bytes,
     *,
-    histories: Sequence[History],
     parts: Parts,
     windows: Windows,
     replays: Sequence[Replayed],
+    watched: Sequence[Watched],
     alerts: AlertPolicy,
     wishes: Trainer,
 ) -> Examined:
@@ -92,30 +121,29 @@ def examine(
     Args:
         detector: The finished detector; it has scored a window of the held-back rows.
         encoder: The bytes of `encoder.tflite`.
-        histories: All rows, with labels where they have some, in the order of `parts`.
-        parts: What was done with the normal ones.
+        parts: What was done with the normal rows.
         windows: That it was fitted on.
         replays: What it said about the held-back rows.
+        watched: Whole histories with labels, of `trainer.labelled.watch`.
         alerts: When an alert opens.
         wishes: The trainer's settings.
     """
     with threadpool_limits(1):  # products this small take ten times as long where others want the cores too
-        return _examine(detector, encoder, histories, parts, windows, replays, alerts, wishes)
+        return _examine(detector, encoder, parts, windows, replays, watched, alerts, wishes)
 
 
 def _examine(
     detector: Detector,
     encoder: bytes,
-    histories: Sequence[History],
     parts: Parts,
     windows: Windows,
     replays: Sequence[Replayed],
+    watched: Sequence[Watched],
     alerts: AlertPolicy,
     wishes: Trainer,
 ) -> Examined:
     manifest, seed = detector.manifest, wishes.seed
-    width = len(manifest.sensors)
-    most = max(100, min(MOST_WINDOWS, MOST_CELLS // (manifest.window.length * width)))
+    most = max(100, min(MOST_WINDOWS, MOST_CELLS // (manifest.window.length * manifest.width)))
     held_back = (*parts.calibration, *parts.gate) if parts.gate_apart else parts.calibration
     seen = inspect(detector, held_back, most=most)
     fitted = inspect(detector, parts.not_held_back, most=most)
@@ -125,27 +153,24 @@ def _examine(
     linear = Linear(some, manifest.model.code, seed=seed)
     forest = Forest(some, seed=seed)
     del some
-    watched = watch(detector, histories, parts, alerts)
     odd = inspect(detector, [one.anomalous for one in watched], most=most // 2) if watched else None
-    means = np.nanmean(np.concatenate([history.values for history in parts.not_held_back]), axis=0)
-    errors = sensor_errors(detector, seen, linear.rebuild(seen.windows), means)
+    errors = sensor_errors(detector, seen, linear.rebuild(seen.windows), fitted)
     shown = seen.windows if odd is None else np.concatenate([seen.windows, odd.windows])
     return Examined(
         seen=seen,
         codes=run(encoder, shown),
         odd=odd,
-        stretch=_stretch(detector, held_back, replays),
+        stretch=Stretch.of(detector, _worst(detector, held_back, replays)),
         errors=errors,
         importances=importances(detector, seen, encoder, seed=seed),
         suitability=judge(errors),
         figures=compare(
             detector, (linear, forest), fitted, parts, replays, watched, wishes.threshold, alerts
         ),
-        watched=watched,
     )
 
 
-def _stretch(detector: Detector, histories: Sequence[History], replays: Sequence[Replayed]) -> Inspected:
+def _worst(detector: Detector, histories: Sequence[History], replays: Sequence[Replayed]) -> Inspected:
     """The windows around the largest error."""
     manifest = detector.manifest
     worst = max((scored for replayed in replays for scored in replayed.scored), key=lambda one: one.error)

@@ -2,10 +2,12 @@
 
 Every fault changes one sensor in a run of neighbouring rows, which are labelled anomalous. A missing
 value stays missing and no other value becomes missing, so that a detector can find a fault by what
-was measured alone. How strong a fault is, is counted in the sensor's own terms, so that faults of
-sensors with different units are comparable: for what is added, in standard deviations of the
-sensor in normal operation; for what takes the place of the sensor's values, as the share of them
-that is lost.
+was measured alone. The sensor is a plain measurement: a category, an angle or a counter fails in
+other ways.
+
+How strong a fault is, is counted in the sensor's own terms, so that faults of sensors with different
+units are comparable: for what is added, in standard deviations of the sensor in normal operation; for
+what takes the place of the sensor's values, as the share of them that is lost.
 
 The kinds are those of surveys of sensor faults, such as Ni et al.: Sensor network data fault types
 (2009), and of generators of synthetic anomalies, such as Wenig et al.: TimeEval (2022).
@@ -14,18 +16,20 @@ The kinds are those of surveys of sensor faults, such as Ni et al.: Sensor netwo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from detector.history import ANOMALOUS, NORMAL, History
+from detector.history import ANOMALOUS, NORMAL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from detector.history import History
 
     Column: TypeAlias = NDArray[np.float64]
 
@@ -98,7 +102,7 @@ def inject(history: History, fault: Fault, deviation: float) -> History:
     values[rows, place] = np.where(np.isnan(own) | np.isnan(changed), own, changed)
     label = np.full(len(history), NORMAL, np.int8) if history.label is None else history.label.copy()
     label[rows] = ANOMALOUS
-    return History(history.machine, history.sensors, history.at, values, label)
+    return replace(history, values=values, label=label)
 
 
 def faults(

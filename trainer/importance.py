@@ -53,17 +53,17 @@ def importances(detector: Detector, seen: Inspected, encoder: bytes, *, seed: in
     """
     chosen = slice(None, None, max(1, -(-len(seen) // MOST_WINDOWS)))
     windows = seen.windows[chosen]
-    spread = seen.windows.std(axis=(0, 1), dtype=np.float64)
+    spread = seen.windows.std(axis=(0, 1), dtype=np.float64).astype(np.float32)
     before, code = _scores(detector, windows), run(encoder, windows)
     random = np.random.default_rng(seed)
     rises, parts = [], []
-    for sensor, std in enumerate(spread.tolist()):
+    for _, columns in detector.columns.parts:
         moved = windows.copy()
-        moved[:, :, sensor] += SHIFT * std
+        moved[:, :, columns] += SHIFT * spread[columns]
         rises.append(float((_scores(detector, moved) - before).mean()))
         shaken = windows.copy()
-        signs = random.choice(np.array([-1, 1], np.float32), windows.shape[:2])
-        shaken[:, :, sensor] += np.float32(STEP * std) * signs
+        signs = random.choice(np.array([-STEP, STEP], np.float32), shaken[:, :, columns].shape)
+        shaken[:, :, columns] += signs * spread[columns]
         change = np.square(run(encoder, shaken) - code, dtype=np.float64)
         parts.append(float(change.sum() / len(windows)))
     whole = sum(parts) or 1.0

@@ -30,9 +30,9 @@ class Inspected:
         history: Which history each is from, shape (N,).
         at: Time of its newest sample, in milliseconds since the epoch, shape (N,).
         fresh: Whether it does not continue the window before, shape (N,).
-        windows: Scaled, missing values filled as the detector does, shape (N, T, F), no NaN.
-        there: Which values were measured, shape (N, T, F).
-        rebuilt: What the model answers, shape (N, T, F).
+        windows: Scaled columns, missing values filled as the detector does, shape (N, T, C), no NaN.
+        there: Which values were measured, shape (N, T, C).
+        rebuilt: What the model answers, shape (N, T, C).
         error: The reconstruction error before smoothing, shape (N,).
     """
 
@@ -97,7 +97,8 @@ def _scorable(
     if not len(history):
         return
     grid = manifest.grid.of_machine(int(history.at[0]))
-    for segment in segments(history.select(manifest.sensors), manifest.grid, manifest.window.max_gap):
+    chosen, counters = history.select(manifest.sensors), detector.columns.counters
+    for segment in segments(chosen, manifest.grid, manifest.window.max_gap, counters):
         starts, coverage = window_starts(segment, manifest.window)
         times = segment.slots * grid.interval + grid.phase
         yield detector.scale(segment.values), starts[manifest.window.scorable(coverage)], times

@@ -11,7 +11,7 @@ from detector.grid import Grid
 from detector.history import History, segments, window_starts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from detector.manifest import WindowSpec
 
@@ -63,13 +63,13 @@ def split(histories: Sequence[History], calibration_share: float) -> Parts:
     return Parts(tuple(fit), tuple(validation), held_back, held_back)
 
 
-def with_gate_apart(parts: Parts, grid: Grid, spec: WindowSpec) -> Parts:
+def with_gate_apart(parts: Parts, grid: Grid, spec: WindowSpec, counters: Collection[str] = ()) -> Parts:
     """Keeps the last held-back rows for the gate alone, where enough windows are left on both sides."""
     cuts = [len(history) - round(len(history) * GATE_SHARE) for history in parts.calibration]
     pairs = list(zip(parts.calibration, cuts, strict=True))
     calibration = tuple(history.rows(slice(0, cut)) for history, cut in pairs)
     gate = tuple(history.rows(slice(cut, None)) for history, cut in pairs)
-    if min(count_windows(part, grid, spec)[1] for part in (calibration, gate)) < LEAST_FOR_GATE:
+    if min(count_windows(part, grid, spec, counters)[1] for part in (calibration, gate)) < LEAST_FOR_GATE:
         return parts
     return replace(parts, calibration=calibration, gate=gate)
 
@@ -92,11 +92,13 @@ def learn_grid(histories: Sequence[History], interval: int | None) -> Grid:
     return Grid.learn(times, interval)
 
 
-def count_windows(histories: Sequence[History], grid: Grid, spec: WindowSpec) -> tuple[int, int]:
+def count_windows(
+    histories: Sequence[History], grid: Grid, spec: WindowSpec, counters: Collection[str] = ()
+) -> tuple[int, int]:
     """Counts the windows that the daemon would see, and those of them with enough values to be scored."""
     ending = scorable = 0
     for history in histories:
-        for segment in segments(history, grid, spec.max_gap):
+        for segment in segments(history, grid, spec.max_gap, counters):
             starts, coverage = window_starts(segment, spec)
             ending += len(starts)
             scorable += int(spec.scorable(coverage).sum())
@@ -107,10 +109,9 @@ def _joined(first: History, second: History) -> History:
     label = None
     if first.label is not None and second.label is not None:
         label = np.concatenate([first.label, second.label])
-    return History(
-        first.machine,
-        first.sensors,
-        np.concatenate([first.at, second.at]),
-        np.concatenate([first.values, second.values]),
-        label,
+    return replace(
+        first,
+        at=np.concatenate([first.at, second.at]),
+        values=np.concatenate([first.values, second.values]),
+        label=label,
     )

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainer.calibration import count_alerts, together
-from trainer.charts import FLAT, LIMIT, LINE, ONE, TWO, Limit, Line, Spans, histogram, line_chart
+from trainer.charts import FLAT, LINE, ONE, TWO, Line, Spans, line_chart
 from trainer.fitting import best_epoch
 from trainer.page import bullets, figure, key, lead, page, section, table, tiles, verdict
 from trainer.report_model import code, comparison, importance, sensors
 from trainer.report_score import score
-from trainer.wording import DAY, counted, duration
+from trainer.report_threshold import threshold
+from trainer.wording import counted, duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,16 +24,9 @@ if TYPE_CHECKING:
     from trainer.calibration import Replayed
     from trainer.examination import Examined
     from trainer.fitting import Epoch
+    from trainer.labelled import Labelled, Watched
     from trainer.verdict import Verdict
 
-GATE_APART = (
-    "The threshold was learned from the first {} held-back windows; the gate judged by the {} after them, "
-    "{:.2%} of which are above it."
-)
-GATE_NOT_APART = (
-    "The history is too short to set windows aside for the gate: it judged by those from which the "
-    "threshold was learned."
-)
 LINEAR = (
     "No epoch improved on the start, which is the best linear model: this one is a principal component "
     "analysis (PCA)."
@@ -45,7 +38,7 @@ BRIEF = (
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Evidence:
+class Contents:
     """All that the page shows.
 
     Attributes:
@@ -55,6 +48,8 @@ class Evidence:
         replays: Of the rows that the threshold was learned from; then, where there are some, of those
             for the gate alone.
         alerts: When an alert opens.
+        watched: Whole histories with labels; none without.
+        labelled: What any threshold finds in them; None without labels.
         examined: The detector from all sides; None for a brief report.
     """
 
@@ -63,19 +58,21 @@ class Evidence:
     epochs: Sequence[Epoch]
     replays: Sequence[Replayed]
     alerts: AlertPolicy
+    watched: Sequence[Watched]
+    labelled: Labelled | None
     examined: Examined | None
 
 
-def report(it: Evidence) -> str:
+def report(it: Contents) -> str:
     """The page: what was learned from, how it went, what the threshold means, and what the model is worth."""
-    body = [*_head(it), score(it), _threshold(it), _loss(it)]
+    body = [*_head(it), score(it), threshold(it), _loss(it)]
     if it.examined:
         found = it.examined
-        body += [comparison(found), sensors(found, it.manifest), importance(found), code(found)]
+        body += [comparison(found), sensors(found), importance(found), code(found)]
     return page(it.manifest.id, [*body, _history(it), _fine_print(it.manifest)])
 
 
-def _head(it: Evidence) -> Iterator[str]:
+def _head(it: Contents) -> Iterator[str]:
     manifest, history = it.manifest, it.manifest.history
     yield f"<h1>{escape(manifest.id)}</h1>"
     yield lead(
@@ -103,45 +100,7 @@ def _head(it: Evidence) -> Iterator[str]:
         yield "<h3>Worth knowing about the history</h3>" + bullets(it.verdict.warnings)
 
 
-def _threshold(it: Evidence) -> str:
-    manifest, held_back = it.manifest, together(it.replays)
-    found, days = manifest.threshold, _days(manifest, held_back)
-    judged = GATE_NOT_APART
-    if len(it.replays) > 1:
-        learned, gate = it.replays
-        judged = GATE_APART.format(len(learned.scored), len(gate.scored), gate.above)
-    ks = sorted({3.0, 5.0, 10.0, found.k})
-    values = [found.mean + k * found.std for k in ks]
-    rows = []
-    for k, value in zip(ks, values, strict=True):
-        above = float((held_back.errors > value).mean())
-        opened = count_alerts(held_back, it.alerts, value)
-        rows.append((f"k = {k:g}", f"{value:.4g}", f"{above:.2%}", f"{opened}", f"{opened / days:.2g}"))
-    limits = [Limit(f"k = {k:g}", value, strong=k == found.k) for k, value in zip(ks, values, strict=True)]
-    groups, keys = [(ONE, held_back.errors)], [key("held-back normal windows", "one")]
-    watched = it.examined.watched if it.examined else ()
-    if watched:
-        odd = np.concatenate([one.errors_of_anomalies for one in watched])
-        if len(odd):
-            groups.append((LIMIT, odd))
-            keys.append(key("windows that end at a row labelled anomalous", "limit"))
-    drawn = histogram(groups, title="how often each error occurs", limits=limits)
-    return section(
-        "What the threshold means",
-        "How often each reconstruction error occurs; each kind of window is drawn to its own highest bar. A "
-        "threshold is good where it lies right of all that is normal, with some room, and left of the rest.",
-        figure(drawn, f"Reconstruction error ({manifest.error.kind}, smoothed)", *keys, kind="wide"),
-        lead(
-            f"{judged} The threshold is the mean of the errors that it was learned from plus k standard "
-            f"deviations. In all {duration(days * DAY)} of held-back normal time, k would have given:"
-        ),
-        table(
-            ("", "threshold", "windows above", "false alerts", "a day"), rows, chosen=ks.index(found.k)
-        ),
-    )  # fmt: skip
-
-
-def _loss(it: Evidence) -> str:
+def _loss(it: Contents) -> str:
     number = np.array([epoch.epoch for epoch in it.epochs], dtype=np.float64)
     best = best_epoch(it.epochs)
     drawn = line_chart(
@@ -169,7 +128,7 @@ def _loss(it: Evidence) -> str:
 COLUMNS = ("minimum", "maximum", "mean", "std", "missing", "longest unchanged, rows")
 
 
-def _history(it: Evidence) -> str:
+def _history(it: Contents) -> str:
     rows = []
     for facts in it.verdict.sensors:
         numbers = [
@@ -189,8 +148,3 @@ def _fine_print(manifest: Manifest) -> str:
     libraries = ", ".join(f"{name} {number}" for name, number in manifest.libraries.items())
     seed = f"seed {manifest.metrics['seed']:.0f}"
     return lead(f"Fingerprint of the history {manifest.history.sha256[:16]}…, {seed}, {libraries}.")
-
-
-def _days(manifest: Manifest, held_back: Replayed) -> float:
-    """Days of normal time that the held-back windows stand for."""
-    return len(held_back.scored) * manifest.window.stride * manifest.grid.interval / DAY

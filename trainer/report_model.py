@@ -14,7 +14,6 @@ from trainer.page import bar, figure, key, lead, section, small_figure, table
 from trainer.wording import duration
 
 if TYPE_CHECKING:
-    from detector.manifest import Manifest
     from trainer.evaluation import Evaluation
     from trainer.examination import Examined
 
@@ -27,13 +26,13 @@ def comparison(it: Examined) -> str:
     labelled = figures[0].evaluation is not None
     headings = ["", "windows above", "false alerts a day", "error, held back to fitted"]
     if labelled:
-        headings += ["F1", "FAR", "MAR", "AUC-PR", "ROC-AUC"]
+        headings += ["F1", "FAR", "MAR", "AUC-PR", "VUS-PR", "ROC-AUC"]
     rows = []
     for one in figures:
         row = [one.name, f"{one.above:.2%}", f"{one.alerts_per_day:.2g}", f"{one.ratio:.2f}"]
         if labelled:
             assert one.evaluation is not None
-            row += [*_measures(one.evaluation), _number(one.roc_auc)]
+            row += _measures(one.evaluation)
         rows.append(row)
     how = (
         "The same windows judged by two methods without a neural network, each fitted on the same rows and "
@@ -57,18 +56,16 @@ def _measures(it: Evaluation) -> tuple[str, ...]:
     def percent(number: float | None) -> str:
         return "–" if number is None else f"{number:.1f} %"
 
-    return (_number(it.f1), percent(it.far), percent(it.mar), _number(it.auc_pr))
+    areas = map(_number, (it.auc_pr, it.vus_pr, it.roc_auc))
+    return (_number(it.f1), percent(it.far), percent(it.mar), *areas)
 
 
 def _number(number: float | None) -> str:
     return "–" if number is None else f"{number:.3f}"
 
 
-def sensors(it: Examined, manifest: Manifest) -> str:
+def sensors(it: Examined) -> str:
     stretch, errors = it.stretch, it.errors
-    offset, scale = np.array(manifest.scaler.offset), np.array(manifest.scaler.scale)
-    newest = np.where(stretch.there[:, -1], stretch.windows[:, -1], np.nan) * scale + offset
-    expected = stretch.rebuilt[:, -1] * scale + offset
     order = sorted(range(len(errors)), key=lambda i: -errors[i].part)
     at = moments(stretch.at)
     few = len(order) < 3
@@ -76,7 +73,7 @@ def sensors(it: Examined, manifest: Manifest) -> str:
         small_figure(
             errors[i].sensor,
             line_chart(
-                [Line(ONE, at, newest[:, i], 1.6), Line(TWO, at, expected[:, i])],
+                [Line(ONE, at, stretch.actual[:, i], 1.6), Line(TWO, at, stretch.expected[:, i])],
                 title=f"{errors[i].sensor}, actual and expected",
                 size=FLAT if few else SMALL,
                 x_ticks=few,

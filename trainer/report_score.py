@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trainer.calibration import Replayed
-    from trainer.comparison import Watched
-    from trainer.report import Evidence
+    from trainer.labelled import Watched
+    from trainer.report import Contents
 
 MOST_DRAWN = 12  # machines: more charts than that nobody looks at
 FOOT = 0.04  # height of the bars at the foot of a chart, a share of the chart's
 
 
-def score(it: Evidence) -> str:
-    watched = it.examined.watched if it.examined else ()
+def score(it: Contents) -> str:
+    watched = it.watched
     keys = [key("score", "one"), key("threshold", "limit")]
     if watched:
         how = (

@@ -38,7 +38,7 @@ class Linear:
         self._pca = PCA(count, svd_solver=solver, random_state=seed).fit(flat)
 
     def rebuild(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The windows as the components describe them, shape (N, T, F)."""
+        """The windows as the components describe them, shape (N, T, C)."""
         codes = self._pca.transform(windows.reshape(len(windows), -1))
         rebuilt: NDArray[np.float32] = self._pca.inverse_transform(codes).reshape(windows.shape)
         return rebuilt.astype(np.float32)

@@ -71,7 +71,7 @@ class Choice:
 Range: TypeAlias = Span | Choice
 
 RANGES: Mapping[str, Range] = {
-    "window": Span(5, 120, (10, 20, 30, 60, 120), logarithmic=True, whole=True),
+    "window": Span(2, 120, (5, 10, 20, 30, 60), logarithmic=True, whole=True),
     "smoothing": Span(0.0, 0.95, (0.0, 0.5, 0.7, 0.9)),
     "model.units": Choice((None, [16], [32], [64], [128], [64, 32], [128, 64])),
     "model.code": Choice((None, 2, 4, 8, 16, 32)),
@@ -79,7 +79,7 @@ RANGES: Mapping[str, Range] = {
     "model.batch_size": Choice((16, 32, 64, 128, 256)),
 }
 NO_MATTER = ("report", "threshold")  # words and sections that do not change the order of scores
-USUAL = ("window", "smoothing", "scaling", "error", "model.code", "model.learning_rate")
+USUAL = ("window", "smoothing", "scaling", "error", "sensor_errors", "model.code", "model.learning_rate")
 """What is searched where nobody says what: what changes most of what a detector finds."""
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from detector.inputs import Scaler
 from trainer.wording import listed
 
 if TYPE_CHECKING:
@@ -73,27 +74,30 @@ class Suitability:
 
 
 def sensor_errors(
-    detector: Detector, seen: Inspected, linear: NDArray[np.float32], means: NDArray[np.float64]
+    detector: Detector, seen: Inspected, linear: NDArray[np.float32], fitted: Inspected
 ) -> tuple[SensorErrors, ...]:
     """Measures a detector's reconstruction, sensor by sensor.
+
+    The error of a sensor of several columns (an angle, a category) is the sum of theirs.
 
     Args:
         detector: Whose units they are.
         seen: Held-back windows.
-        linear: PCA's reconstruction of them, shape (N, T, F).
-        means: Of the sensors, in their own units, shape (F,).
+        linear: PCA's reconstruction of them, shape (N, T, C).
+        fitted: Windows that it was fitted on, for the means.
     """
-    actual, rebuilt, guessed = map(detector.expected, (seen.windows, seen.rebuilt, linear))
+    columns, restore = detector.columns, Scaler(detector.manifest.scaler).restore
+    actual, rebuilt, guessed = map(restore, (seen.windows, seen.rebuilt, linear))
+    means = restore(fitted.windows.mean(axis=(0, 1), dtype=np.float64).astype(np.float32))
     there = seen.there[:, 1:]
     count = np.maximum(1, there.sum(axis=(0, 1)))
 
     def mean(differences: NDArray[np.float64]) -> NDArray[np.float64]:
-        found: NDArray[np.float64] = np.where(there, differences, 0).sum(axis=(0, 1)) / count
-        return found
+        return columns.summed(np.where(there, differences, 0).sum(axis=(0, 1)) / count)
 
     off = rebuilt[:, 1:] - actual[:, 1:]
     scaled = mean((seen.rebuilt[:, 1:] - seen.windows[:, 1:]).astype(np.float64) ** 2)
-    columns = (
+    found = (
         mean(off**2),
         mean(np.abs(off)),
         mean((actual[:, 1:] - means) ** 2),
@@ -103,9 +107,7 @@ def sensor_errors(
     )
     return tuple(
         SensorErrors(name, mse, math.sqrt(mse), mae, *others)
-        for name, (mse, mae, *others) in zip(
-            detector.manifest.sensors, np.stack(columns, axis=1).tolist(), strict=True
-        )
+        for name, (mse, mae, *others) in zip(columns.sensors, np.stack(found, axis=1).tolist(), strict=True)
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from detector.scoring import Detector
 from trainer.export import ExportDiffers
-from trainer.finishing import Trained, finish, uncalibrated
+from trainer.finishing import Trained, finish, uncalibrated, with_usual_errors
 from trainer.fleet import fit_groups, groups
 from trainer.jobs import Job, prepare
 from trainer.keras_backend import load
@@ -111,7 +112,8 @@ def fit_detector(
     """Fits a detector that scores as the bundle would that `train` makes, without making the bundle.
 
     It has no threshold (1), and the model is not exported: that takes longer than fitting a small one.
-    Nothing is learned from the rows that are held back.
+    Nothing is learned from the rows that are held back; the usual errors of the sensors are learned from
+    the newest of the others instead.
 
     Raises:
         Unusable: The history cannot carry a model; all reasons.
@@ -122,7 +124,10 @@ def fit_detector(
     ((_, fitted),) = fit_groups([[prepared]], settings.trainer, Teller(progress, 1, 0))
     if isinstance(fitted, Unusable):
         raise fitted
-    return Detector(uncalibrated(prepared, fitted, settings, created_at), _Fitted(fitted.model))
+    model, parts = _Fitted(fitted.model), prepared.parts
+    parts = dataclasses.replace(parts, calibration=parts.validation, gate=parts.validation)
+    manifest = uncalibrated(prepared, fitted, settings, created_at)
+    return Detector(with_usual_errors(manifest, model, settings.trainer, parts), model)
 
 
 class _Fitted:

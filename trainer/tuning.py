@@ -98,6 +98,7 @@ class Search:
             calibration_share=wishes.calibration_share,
             longest=_longest(self.space, wishes),
             seed=wishes.seed,
+            channels=settings.readings.channels,
         )
         self.study = Study(
             self.space,
@@ -111,7 +112,11 @@ class Search:
                 "labels": [
                     0 if one.label is None else int((one.label == ANOMALOUS).sum()) for one in histories
                 ],
-                "configuration": [plain(wishes), plain(settings.readings.interval)],
+                "configuration": [
+                    plain(wishes),
+                    plain(settings.readings.interval),
+                    plain(settings.readings.channels),
+                ],
                 "version of anomalyd": version("anomalyd"),
             },
         )
@@ -249,13 +254,14 @@ def _check(histories: Sequence[History], wishes: Trainer, settings: Settings) ->
     Raises:
         Unusable: Either cannot carry a model; all reasons.
     """
-    interval = None if settings.readings.interval is None else milliseconds(settings.readings.interval)
-    errors = check(histories, wishes, interval=interval).errors
+    readings = settings.readings
+    interval = None if readings.interval is None else milliseconds(readings.interval)
+    errors = check(histories, wishes, interval=interval, channels=readings.channels).errors
     if errors:
         raise Unusable(*errors)
     normal = [history.normal() for history in histories]
     usable = split(normal, wishes.calibration_share).not_held_back
-    errors = check(usable, wishes, interval=interval).errors
+    errors = check(usable, wishes, interval=interval, channels=readings.channels).errors
     rows, needed = sum(map(len, normal)), _rows_needed(wishes)
     if errors and rows < needed:
         raise Unusable(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,8 +14,9 @@ from trainer.facts import MachineFacts, SensorFacts, machine_facts, sensor_facts
 from trainer.parts import VALIDATION_SHARE, Parts, count_windows, learn_grid, split
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
+    from config.streams import Channel
     from config.training import Trainer
     from detector.history import History
 
@@ -71,13 +73,20 @@ def rows_needed(settings: Trainer) -> int:
         rows += 1
 
 
-def check(histories: Sequence[History], settings: Trainer, *, interval: int | None = None) -> Verdict:
+def check(
+    histories: Sequence[History],
+    settings: Trainer,
+    *,
+    interval: int | None = None,
+    channels: Mapping[str, Channel] = MappingProxyType({}),
+) -> Verdict:
     """Looks at histories as training would, without training.
 
     Args:
         histories: All machines would share one model.
         settings: The trainer's wishes.
         interval: The grid's interval in milliseconds where it is known.
+        channels: What sensors are declared to be.
     """
     if not histories:
         return Verdict((), (), (NO_ROWS,), (), None, ())
@@ -105,8 +114,11 @@ def check(histories: Sequence[History], settings: Trainer, *, interval: int | No
     if sum(map(len, normal)) > 1:
         errors += _about_values(sensors)
     if grid and not errors:
-        errors += _about_length(parts, kept, grid, settings) or _about_fit(parts)
-    warnings = [*_about_sensors(sensors, kept), *(w for facts in machines for w in _about_times(facts))]
+        counters = [name for name, channel in channels.items() if channel.kind == "counter"]
+        errors += _about_length(parts, kept, grid, settings, counters) or _about_fit(parts)
+    categories = {name for name, channel in channels.items() if channel.kind == "category"}
+    warnings = _about_sensors(sensors, kept, categories)
+    warnings += [text for facts in machines for text in _about_times(facts)]
     return Verdict(machines, sensors, tuple(errors), tuple(warnings), grid, kept)
 
 
@@ -159,11 +171,13 @@ def _about_fit(parts: Parts) -> list[str]:
     ]
 
 
-def _about_length(parts: Parts, kept: tuple[str, ...], grid: Grid, settings: Trainer) -> list[str]:
+def _about_length(
+    parts: Parts, kept: tuple[str, ...], grid: Grid, settings: Trainer, counters: Collection[str]
+) -> list[str]:
     spec = window_spec(settings)
     least = (LEAST_TO_FIT, LEAST_TO_VALIDATE, LEAST_TO_CALIBRATE)
     counts = [
-        count_windows([history.select(kept) for history in part], grid, spec)
+        count_windows([history.select(kept) for history in part], grid, spec, counters)
         for part in (parts.fit, parts.validation, parts.calibration)
     ]
     scorable = [count for _, count in counts]
@@ -181,7 +195,9 @@ def _about_length(parts: Parts, kept: tuple[str, ...], grid: Grid, settings: Tra
     return [text]
 
 
-def _about_sensors(sensors: tuple[SensorFacts, ...], kept: tuple[str, ...]) -> list[str]:
+def _about_sensors(
+    sensors: tuple[SensorFacts, ...], kept: tuple[str, ...], categories: Collection[str]
+) -> list[str]:
     texts = []
     for facts in sensors:
         if facts.minimum is None:
@@ -190,6 +206,8 @@ def _about_sensors(sensors: tuple[SensorFacts, ...], kept: tuple[str, ...]) -> l
             texts.append(
                 f"sensor {facts.sensor}: has no value in the rows to fit on and is left out of the model"
             )
+        elif facts.constant and facts.sensor in categories:
+            texts.append(f"sensor {facts.sensor}: has a single category; any other will count as missing")
         elif facts.constant:
             texts.append(
                 f"sensor {facts.sensor}: is always {facts.minimum:g}; the model will take any other value "

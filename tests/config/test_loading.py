@@ -52,6 +52,9 @@ def test_the_smallest_useful_file_differs_from_the_defaults_in_what_it_says(tmp_
         defaults,
         readings=msgspec.structs.replace(defaults.readings, interval=timedelta(seconds=1)),
         retrain=msgspec.structs.replace(defaults.retrain, every=timedelta(days=1)),
+        trainer=msgspec.structs.replace(
+            defaults.trainer, threshold=config.Threshold(method="mean_std", k=10.0)
+        ),
     )
 
 

@@ -12,7 +12,8 @@ from detector.manifest import ErrorSpec, ScalerSpec, WindowSpec
 from detector.scoring import Autoencoder, Detector
 from tests.detector.examples import manifest
 from tests.trainer.examples import START, pump, with_values
-from trainer.exam import EACH, Exam, Marks, _ranked, _said, exam
+from trainer import evaluation
+from trainer.exam import EACH, Exam, Marks, _said, exam
 from trainer.faults import KINDS, Kind
 from trainer.parts import split
 from trainer.problems import Unusable
@@ -127,8 +128,10 @@ def test_every_row_that_counts_has_a_score_whatever_the_window(other: dict[str, 
     cases = [case for some in made.faulty.values() for case in some]
     said = _said(some, cases)
     for case in cases:
-        rows = _ranked(some, case, said[case.machine])
-        assert not np.isnan(rows.score[rows.label != UNKNOWN]).any()
+        laid = evaluation.rows(
+            case, said[case.machine], grid=some.manifest.grid, stride=some.manifest.window.stride
+        )
+        assert not np.isnan(laid.score[laid.label != UNKNOWN]).any()
 
 
 def test_small_errors_are_ranked_without_rounding() -> None:
@@ -162,12 +165,12 @@ def test_real_faults_count_wherever_they_are_and_no_row_that_training_would_hold
     values = history.values.copy()
     values[held_back] = 1e90
     made, poisoned = examined(history), examined(with_values(history, values))
-    (rows,), (same,) = made.labelled, poisoned.labelled
-    np.testing.assert_array_equal(rows.values, same.values)
-    assert rows.label is not None
-    assert (rows.label == ANOMALOUS).sum() == len(anomalous)
-    assert (rows.label == NORMAL).sum() == len(made.normal[0])
-    assert (np.diff(rows.at) == 1000).all(), "no hole is left by what was taken out"
+    (found,), (same,) = made.labelled, poisoned.labelled
+    np.testing.assert_array_equal(found.values, same.values)
+    assert found.label is not None
+    assert (found.label == ANOMALOUS).sum() == len(anomalous)
+    assert (found.label == NORMAL).sum() == len(made.normal[0])
+    assert (np.diff(found.at) == 1000).all(), "no hole is left by what was taken out"
     marks = made.judge(detector(pump(600), Flow()))
     assert marks.labelled is not None
     assert marks.labelled > 0.9

@@ -7,7 +7,6 @@ import msgspec
 import numpy as np
 import pytest
 
-from config.policies import alert_policy
 from detector.alerts import AlertPolicy
 from detector.history import History
 from tests.trainer.examples import pump, settings, trained, trained_pump
@@ -16,7 +15,7 @@ from trainer.calibration import replay_rows
 from trainer.examination import Examined, examine
 from trainer.finishing import Trained
 from trainer.preparation import Preparation
-from trainer.report import Evidence, report
+from trainer.report import Contents, report
 
 SECTIONS = [
     "Score over time", "What the threshold means", "Fitting", "Beside simpler methods",
@@ -39,23 +38,22 @@ def made_of_labelled() -> Trained:
     return trained(labelled(), machine="pump-1")
 
 
-def evidence(made: Trained) -> Evidence:
+def contents(made: Trained) -> Contents:
     replays = [replay_rows(made.detector, made.parts.calibration, AlertPolicy())]
-    return Evidence(made.manifest, made.verdict, made.epochs, replays, AlertPolicy(), None)
+    return Contents(made.manifest, made.verdict, made.epochs, replays, AlertPolicy(), (), None, None)
 
 
-def examined(made: Trained, history: History) -> Examined:
-    manifest, wishes = made.manifest, settings()
-    preparation = Preparation(manifest.grid, manifest.window, manifest.imputer, manifest.scaler)
+def examined(made: Trained) -> Examined:
+    preparation = Preparation(made.manifest.grid, made.manifest.window, made.detector._inputs)
     return examine(
         made.detector,
         made.files["encoder.tflite"],
-        histories=[history],
         parts=made.parts,
         windows=preparation.windows(made.parts.not_held_back),
-        replays=evidence(made).replays,
-        alerts=alert_policy(wishes),
-        wishes=wishes.trainer,
+        replays=contents(made).replays,
+        watched=(),
+        alerts=AlertPolicy(),
+        wishes=settings().trainer,
     )
 
 
@@ -68,7 +66,8 @@ def test_the_report_of_a_bundle_is_one_page_without_scripts_or_anything_from_out
         assert page.outside == set()
         assert not {"script", "link", "iframe", "metadata"} & {*page.tags}
         assert page.headings == SECTIONS
-        assert page.tags.count("svg") == 1 + 1 + 1 + 3 + 1
+        curve = made is not trained_pump()
+        assert page.tags.count("svg") == 1 + 1 + curve + 1 + 3 + 1
         assert len(text) < 1_500_000
 
 
@@ -98,9 +97,9 @@ def test_names_cannot_break_the_page() -> None:
     )
     facts = tuple(replace(f, sensor=n) for f, n in zip(made.verdict.sensors, names, strict=True))
     verdict = replace(made.verdict, sensors=facts, warnings=("sensor <b>: is odd",))
-    found = examined(made, pump(300))
+    found = examined(made)
     errors = tuple(replace(one, sensor=name) for one, name in zip(found.errors, names, strict=True))
-    shown = replace(evidence(made), manifest=manifest, verdict=verdict)
+    shown = replace(contents(made), manifest=manifest, verdict=verdict)
     page = Page(report(replace(shown, examined=replace(found, errors=errors))))
     assert "script" not in page.tags
     assert page.open == []
@@ -117,7 +116,9 @@ def test_the_report_says_what_was_learned_from_and_what_the_threshold_means() ->
         "validation windows",
     ):
         assert text in page.text
-    assert [row[0] for row in page.rows if row[0].startswith("k = ")] == ["k = 3", "k = 5", "k = 10"]
+    methods = [row[0] for row in page.rows if "(" in row[0]]
+    assert methods[:2] == ["mean_std (k 10)", "quantile (q 0.999)"]
+    assert "calibrated (false_alerts_per_day 0.3)" in methods
 
 
 def test_the_report_tells_the_rows_for_the_gate_from_those_for_the_threshold() -> None:
@@ -127,7 +128,7 @@ def test_the_report_tells_the_rows_for_the_gate_from_those_for_the_threshold() -
         replay_rows(made.detector, [part], AlertPolicy())
         for part in (rows.rows(slice(0, 60)), rows.rows(slice(60, None)))
     ]
-    page = Page(report(replace(evidence(made), replays=replays)))
+    page = Page(report(replace(contents(made), replays=replays)))
     assert (
         "The threshold was learned from the first 55 held-back windows; the gate judged by the 25 after "
         "them, 0.00% of which are above it." in page.text
@@ -140,19 +141,19 @@ def test_the_report_says_that_a_model_which_no_epoch_improved_on_is_a_pca() -> N
     made = trained_pump()
     start = replace(made.epochs[0], validation_loss=0.0)
     for epochs, said in ((made.epochs, False), ((start, *made.epochs[1:]), True)):
-        page = Page(report(replace(evidence(made), epochs=epochs)))
+        page = Page(report(replace(contents(made), epochs=epochs)))
         assert ("principal component analysis (PCA)" in page.text) is said
 
 
 def test_a_labelled_history_is_replayed_whole_and_shows_what_each_method_is_worth() -> None:
     page = Page(made_of_labelled().files["report.html"].decode())
-    heading, *rows = [row for row in page.rows if len(row) == 9 and row[0] not in {"flow", "pressure"}][:4]
-    assert heading[4:] == ["F1", "FAR", "MAR", "AUC-PR", "ROC-AUC"]
+    at = next(i for i, row in enumerate(page.rows) if "VUS-PR" in row)
+    heading, *rows = page.rows[at : at + 4]
+    assert heading[4:] == ["F1", "FAR", "MAR", "AUC-PR", "VUS-PR", "ROC-AUC"]
     assert [row[0] for row in rows] == ["this detector", "PCA", "isolation forest"]
-    assert all(float(row[8]) > 0.9 for row in rows[:2]), rows
+    assert all(float(row[9]) > 0.9 for row in rows[:2]), rows
     assert "over 40 rows labelled anomalous" in page.text
-    assert "labelled anomalous" in page.text
-    assert "error of rows" not in page.text
+    assert "precision" in page.text
 
 
 def test_a_history_with_one_kind_of_label_is_compared_without_labels() -> None:
@@ -163,10 +164,10 @@ def test_a_history_with_one_kind_of_label_is_compared_without_labels() -> None:
 
 
 def test_a_fleet_gets_brief_reports_and_a_few_machines_full_ones() -> None:
-    found = examined(trained_pump(), pump(300))
+    found = examined(trained_pump())
     assert found.odd is None
-    assert found.watched == ()
     assert len(found.codes) == len(found.seen)
     assert np.isfinite(found.codes).all()
-    assert len(found.stretch) > 40
+    assert found.stretch.actual.shape == found.stretch.expected.shape == (len(found.stretch.at), 3)
+    assert len(found.stretch.at) > 40
     assert [one.sensor for one in found.errors] == ["flow", "pressure", "current"]

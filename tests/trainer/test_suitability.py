@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -19,8 +21,9 @@ def test_errors_are_in_the_sensors_own_units() -> None:
     history, one = plant.history(50), detector()
     seen = inspect(one, [history], most=100)
     assert seen is not None
-    means = np.array([41.0, 3.1, 60.5])
-    found = sensor_errors(one, seen, np.zeros_like(seen.windows), means)
+    fitted = replace(seen, windows=np.full_like(seen.windows, 0.5))
+    means = np.array(plant.OFFSET) + 0.5 * np.array(plant.SCALE)
+    found = sensor_errors(one, seen, np.zeros_like(seen.windows), fitted)
     # Slowly: the model expects the mean of all three scaled sensors at the same time.
     values = history.values
     scaled = (values - plant.OFFSET) / plant.SCALE
@@ -46,10 +49,10 @@ def test_values_that_were_not_measured_do_not_count() -> None:
     history.values[20, 2] = np.nan
     seen = inspect(one, [history], most=100)
     assert seen is not None
-    means = np.array(plant.OFFSET)
-    found = sensor_errors(one, seen, np.zeros_like(seen.windows), means)
+    fitted = replace(seen, windows=np.zeros_like(seen.windows))
+    found = sensor_errors(one, seen, np.zeros_like(seen.windows), fitted)
     rows = [at for end in range(3, 50) for at in range(end - 2, end + 1)]
-    off = np.array([history.values[at, 2] - means[2] for at in rows])
+    off = np.array([history.values[at, 2] - plant.OFFSET[2] for at in rows])
     assert found[2].mean == pytest.approx(np.nanmean(np.square(off)), rel=1e-4)
 
 
