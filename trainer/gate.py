@@ -18,8 +18,6 @@ from trainer.calibration import mean_errors, replay_rows
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from numpy.typing import NDArray
-
     from config.training import Gate
     from detector.history import History
 

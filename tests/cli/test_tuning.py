@@ -118,7 +118,7 @@ def test_a_history_that_is_too_short_ends_with_65_and_the_rows_that_are_enough(
 ) -> None:
     ended = anomalyd("tune", write(tmp_path / "short.csv", plant.history(120)), "--trials", 1)
     assert ended.code == 65
-    assert "got 120 rows; 144 rows without holes are enough at trainer.window 5" in ended.err
+    assert "got 120 rows; 146 rows without holes are enough at trainer.window 2" in ended.err
 
 
 def test_where_every_trial_fails_the_reasons_are_told(

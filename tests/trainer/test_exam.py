@@ -193,11 +193,20 @@ def test_many_machines_share_the_faults_among_those_with_the_most_rows() -> None
     assert len(cases) == EACH * sum(len(does.strengths) for does in KINDS.values())
 
 
+def test_a_sensor_that_is_no_plain_measurement_has_no_fault() -> None:
+    made = exam([pump(300)], calibration_share=0.3, longest=LONGEST, seed=0, channels=("flow",))
+    assert made.deviations.keys() == {"pressure", "current"}
+    history = made.normal[0]
+    for case in made.faulty[Kind.LEVEL_SHIFT]:
+        place = np.searchsorted(history.at, case.at[-1])
+        assert case.values[-1, 0] == history.values[place, 0]
+
+
 def test_a_sensor_that_never_changes_has_no_fault() -> None:
     history = pump(300)
     values = history.values.copy()
     values[:, 1] = 40.0
     made = examined(with_values(history, values))
     assert made.deviations.keys() == {"flow", "current"}
-    with pytest.raises(Unusable, match=r"^history: must hold a sensor whose value changes"):
+    with pytest.raises(Unusable, match=r"^history: must hold a plain sensor whose value changes"):
         examined(with_values(history, np.ones_like(values)))

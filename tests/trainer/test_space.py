@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
 from config.checking import check
 from config.settings import Settings
 from config.training import Trainer
 from config.yaml_source import parse
+from detector.manifest import ScalingMethod
 from trainer.space import (
     RANGES,
     USUAL,
@@ -24,7 +27,7 @@ ALL = searchable()
 
 
 def test_an_option_that_is_one_of_some_words_may_be_searched_over_all_of_them() -> None:
-    assert ALL["scaling"] == Choice(("standard", "minmax", "robust"))
+    assert ALL["scaling"] == Choice(get_args(ScalingMethod))
     assert {"imputation", "error", "model.activation"} <= ALL.keys()
 
 
@@ -93,5 +96,9 @@ def test_what_the_configuration_would_refuse_is_told_as_it_would_tell_it() -> No
 def test_what_is_not_the_default_is_written_and_what_always_is() -> None:
     trainer = with_options(Trainer(), {"window": 12, "model.units": [8, 4]})
     assert isinstance(trainer, Trainer)
-    assert written(trainer, ()) == [("window", 12), ("model.units", [8, 4])]
-    assert written(trainer, ("smoothing",)) == [("window", 12), ("smoothing", 0.7), ("model.units", [8, 4])]
+    assert dict(written(trainer, ())) == {"window": 12, "model.units": [8, 4]}
+    assert dict(written(trainer, ("smoothing",))) == {
+        "window": 12,
+        "smoothing": Trainer().smoothing,
+        "model.units": [8, 4],
+    }
