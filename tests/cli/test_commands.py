@@ -37,8 +37,9 @@ def test_a_mistyped_command_line_is_a_usage_error(anomalyd: Run, arguments: tupl
 
 @pytest.mark.parametrize(
     "command",
-    [("train", "a.csv"), ("run",), ("check",), ("check-data", "a.csv"), ("tune", "a.csv"), ("replay", "a.csv"), ("retrain",),
-     ("evaluate", "a.csv"), ("models", "list"), ("models", "show"), ("models", "rollback")],
+    [("train", "a.csv"), ("run",), ("check",), ("check-data", "a.csv"), ("tune", "a.csv"),
+     ("replay", "a.csv"), ("retrain",), ("evaluate", "a.csv"), ("models", "list"), ("models", "show"),
+     ("models", "rollback")],
 )  # fmt: skip
 def test_a_wrong_configuration_ends_every_command_with_78_and_every_problem(
     anomalyd: Run, config: Path, command: tuple[str, ...]

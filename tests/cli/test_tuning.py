@@ -156,6 +156,7 @@ class Process:
         return self.process.returncode, out
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_and_writes_what_was_found(config: Path, tmp_path: Path, normal: Path) -> None:
     best = tmp_path / "best.yaml"
     process = Process(normal, "--time-budget", "1h", "--output", best)
@@ -167,6 +168,7 @@ def test_ctrl_c_keeps_and_writes_what_was_found(config: Path, tmp_path: Path, no
     assert "trainer:" in best.read_text()
 
 
+@pytest.mark.slow
 def test_a_search_that_was_killed_goes_on(anomalyd: Run, config: Path, tmp_path: Path, normal: Path) -> None:
     study = ("--study", tmp_path / "study")
     process = Process(normal, "--time-budget", "1h", *study)
