@@ -21,13 +21,28 @@ class History(Section, frozen=True):
     ignore_columns: tuple[Text, ...] = ()
 
 
+Kind = Literal["dense", "convolutional", "lstm", "gru", "variational", "attention", "pca"]
+Activation = Literal["relu", "elu", "selu", "gelu", "silu", "tanh", "sigmoid"]
+ShareLeftOut = Annotated[float, Limits(ge=0, lt=1)]
+Weight = Annotated[float, Limits(ge=0)]
+
+
 class Model(Section, frozen=True):
     """The autoencoder."""
 
-    kind: Literal["dense"] = "dense"
+    kind: Kind = "dense"
+    ensemble: AtLeastOne = 1
     units: tuple[AtLeastOne, ...] | None = None
     code: AtLeastOne | None = None
-    activation: Literal["relu", "elu", "selu", "gelu", "silu", "tanh", "sigmoid"] = "relu"
+    activation: Activation | None = None
+    loss: Literal["mse", "mae", "huber"] = "mse"
+    noise: Weight = 0.0
+    masking: ShareLeftOut = 0.0
+    dropout: ShareLeftOut = 0.0
+    sparsity: Weight = 0.0
+    contraction: Weight = 0.0
+    l2: Weight = 0.0
+    optimizer: Literal["adam", "adamw", "nadam", "rmsprop", "sgd"] = "adam"
     learning_rate: Annotated[float, Limits(gt=0, le=1)] = 1e-3
     epochs: AtLeastOne = 100
     batch_size: AtLeastOne = 64

@@ -252,6 +252,7 @@ class ModelSpec(_Spec, frozen=True):
     code: int
     activation: str
     parameters: int
+    ensemble: int = 1
 
 
 class HistorySpec(_Spec, frozen=True):

@@ -94,8 +94,8 @@ def usual_errors(detector: Detector, parts: Parts) -> tuple[float, ...]:
         detector: With errors that are not divided.
         parts: The rows.
     """
-    means = [mean_errors(detector, rows) for rows in (parts.not_held_back, parts.calibration)]
-    largest: NDArray[np.float64] = np.fmax(*means)
+    fitted, held_back = (mean_errors(detector, rows) for rows in (parts.not_held_back, parts.calibration))
+    largest = np.fmax(fitted, held_back)
     least = max(LEAST_USUAL * float(largest.mean()), np.finfo(np.float32).tiny)
     return tuple(np.fmax(largest, least).tolist())
 
