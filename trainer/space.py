@@ -73,8 +73,15 @@ Range: TypeAlias = Span | Choice
 RANGES: Mapping[str, Range] = {
     "window": Span(2, 120, (5, 10, 20, 30, 60), logarithmic=True, whole=True),
     "smoothing": Span(0.0, 0.95, (0.0, 0.5, 0.7, 0.9)),
+    "model.ensemble": Choice((1, 3, 5)),
     "model.units": Choice((None, [16], [32], [64], [128], [64, 32], [128, 64])),
     "model.code": Choice((None, 2, 4, 8, 16, 32)),
+    "model.noise": Choice((0.0, 0.05, 0.1, 0.2)),
+    "model.masking": Choice((0.0, 0.1, 0.2, 0.3)),
+    "model.dropout": Choice((0.0, 0.1, 0.2)),
+    "model.sparsity": Choice((0.0, 1e-4, 1e-3, 1e-2)),
+    "model.contraction": Choice((0.0, 1e-4, 1e-3, 1e-2)),
+    "model.l2": Choice((0.0, 1e-5, 1e-4, 1e-3)),
     "model.learning_rate": Span(1e-4, 1e-2, (3e-4, 1e-3, 3e-3), logarithmic=True),
     "model.batch_size": Choice((16, 32, 64, 128, 256)),
 }

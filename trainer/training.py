@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from config.settings import Settings
-    from trainer.autoencoder import Autoencoder
+    from trainer.autoencoder import Ensemble
 
 MOST_FULL = 10  # bundles of one training: more reports than that nobody reads to the end
 
@@ -131,9 +131,9 @@ def fit_detector(
 
 
 class _Fitted:
-    """An autoencoder as it was fitted; see `detector.scoring.Autoencoder`."""
+    """A model as it was fitted; see `detector.scoring.Autoencoder`."""
 
-    def __init__(self, model: Autoencoder) -> None:
+    def __init__(self, model: Ensemble) -> None:
         self._model = model
 
     def reconstruct(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
