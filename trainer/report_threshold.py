@@ -10,7 +10,7 @@ from trainer.calibration import together
 from trainer.charts import FLAT, INK, LIMIT, ONE, TWO, Limit, Line, Spans, histogram, line_chart
 from trainer.openings import Openings
 from trainer.page import figure, key, lead, section, table
-from trainer.wording import duration
+from trainer.wording import duration, rounded
 
 if TYPE_CHECKING:
     from detector.manifest import Candidate, Threshold
@@ -71,7 +71,7 @@ def _table(candidates: tuple[Candidate, ...], found: Threshold, alerts: list[int
     for one, opened in zip(candidates, alerts, strict=True):
         rate = one.alerts_per_day
         row = [one.label, f"{one.value:.4g}", f"{one.above:.2%}", f"{opened}"]
-        row += [f"{number:.2g}" for number in (rate.expected, rate.low, rate.high)]
+        row += map(rounded, (rate.expected, rate.low, rate.high))
         if labelled:
             measures = (one.precision, one.recall, one.f1)
             row += ["–" if number is None else f"{number:.3f}" for number in measures]
