@@ -225,6 +225,47 @@ def scatter(
     return drawn.getvalue()
 
 
+def dots(
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    colours: Sequence[str],
+    *,
+    title: str,
+    size: tuple[int, int] = SMALL,
+    names: Sequence[str] = (),
+    logarithmic: bool = False,
+    line: Line | None = None,
+) -> str:
+    """Draws a dot for each of N points, the last ones on top.
+
+    Args:
+        x: Shape (N,); with names, the number of the name.
+        y: Shape (N,).
+        colours: Of the dots, N of this module.
+        title: What is shown.
+        size: Width and height.
+        names: What stands below 0, 1, 2, ...
+        logarithmic: Whether x is.
+        line: Drawn through.
+    """
+    with _drawing(size, title, right=14) as (axes, drawn):
+        if line is not None:
+            axes.step(line.x, line.y, where="post", color=line.colour, linewidth=line.width)
+        axes.scatter(x, y, 18 if size == SMALL else 36, [*colours], linewidths=0, alpha=0.85)
+        axes.yaxis.set_major_locator(MaxNLocator(3 if size == SMALL else 5))
+        if names:
+            axes.set_xticks(range(len(names)), names)
+            axes.set_xlim(-0.5, len(names) - 0.5)
+        elif logarithmic:
+            axes.set_xscale("log")
+            _few_decades(axes.xaxis, float(x.min()), float(x.max()))
+        else:
+            whole = bool((x == np.rint(x)).all())
+            axes.xaxis.set_major_locator(MaxNLocator(5, integer=whole))
+        axes.xaxis.grid(visible=False)
+    return drawn.getvalue()
+
+
 def heat_map(matrix: NDArray[np.float64], names: Sequence[str], *, title: str, borders: Sequence[int]) -> str:
     """Draws a matrix of numbers between -1 and 1, with lines after the `borders`-th rows and columns.
 

@@ -20,7 +20,7 @@ Run = Callable[..., Ended]
 def test_no_command_is_a_usage_error_that_shows_the_commands(anomalyd: Run) -> None:
     ended = anomalyd()
     assert ended.code == 64
-    for command in ("train", "run", "check-data", "replay", "evaluate", "retrain", "models", "demo"):
+    for command in ("train", "run", "check-data", "tune", "replay", "evaluate", "retrain", "models", "demo"):
         assert command in ended.err
 
 
@@ -37,8 +37,9 @@ def test_a_mistyped_command_line_is_a_usage_error(anomalyd: Run, arguments: tupl
 
 @pytest.mark.parametrize(
     "command",
-    [("train", "a.csv"), ("run",), ("check",), ("check-data", "a.csv"), ("replay", "a.csv"), ("retrain",),
-     ("evaluate", "a.csv"), ("models", "list"), ("models", "show"), ("models", "rollback")],
+    [("train", "a.csv"), ("run",), ("check",), ("check-data", "a.csv"), ("tune", "a.csv"),
+     ("replay", "a.csv"), ("retrain",), ("evaluate", "a.csv"), ("models", "list"), ("models", "show"),
+     ("models", "rollback")],
 )  # fmt: skip
 def test_a_wrong_configuration_ends_every_command_with_78_and_every_problem(
     anomalyd: Run, config: Path, command: tuple[str, ...]
@@ -69,13 +70,13 @@ def test_the_option_wins_over_the_environment(anomalyd: Run, config: Path, tmp_p
 
 
 def test_a_missing_history_is_an_io_error_that_names_it(anomalyd: Run, config: Path) -> None:
-    for command in ("train", "check-data", "replay", "evaluate"):
+    for command in ("train", "check-data", "tune", "replay", "evaluate"):
         ended = anomalyd(command, "nowhere.csv")
         assert ended.code == 74
         assert ended.err.strip() == "anomalyd: nowhere.csv: cannot be read: No such file or directory"
 
 
-@pytest.mark.parametrize("command", ["train", "check-data", "replay", "evaluate"])
+@pytest.mark.parametrize("command", ["train", "check-data", "tune", "replay", "evaluate"])
 def test_a_history_that_may_not_be_read_is_an_io_error_like_a_missing_one(
     anomalyd: Run, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
@@ -102,7 +103,7 @@ def test_check_data_answers_in_json_when_the_files_cannot_be_used_or_read(
 
 
 @pytest.mark.parametrize("name", ["a/b", "", "a+", "#", "a\0b", "a" * 257])
-@pytest.mark.parametrize("command", ["train", "check-data", "replay", "evaluate"])
+@pytest.mark.parametrize("command", ["train", "check-data", "tune", "replay", "evaluate"])
 def test_a_name_that_no_machine_can_have_is_a_usage_error(
     anomalyd: Run, config: Path, command: str, name: str
 ) -> None:
