@@ -112,6 +112,7 @@ def line_chart(
     x_ticks: bool = True,
     from_zero: bool = True,
     decades: bool = False,
+    bare: bool = False,
 ) -> str:
     """Draws lines over a common x, on a logarithmic y where the values span more than a decade or two.
 
@@ -124,8 +125,9 @@ def line_chart(
         x_ticks: Whether the x axis says where one is.
         from_zero: Whether a linear y shows 0, and a logarithmic one may be chosen.
         decades: Whether x holds decimal logarithms.
+        bare: Without axes, which take most of the time that a chart costs.
     """
-    with _drawing(size, title, bottom=MARGINS["bottom"] if x_ticks else 6) as (axes, drawn):
+    with drawing(size, title, bottom=MARGINS["bottom"] if x_ticks else 6) as (axes, drawn):
         for span in spans:
             for start, stop in span.stretches:
                 axes.axvspan(start, stop, ymax=span.height, color=span.colour, linewidth=0.6, zorder=0)
@@ -144,7 +146,10 @@ def line_chart(
                 limit.name, (0, limit.value), (4, 3), color=LIMIT, textcoords="offset points",
                 xycoords=("axes fraction", "data"),
             )  # fmt: skip
-        _label_x(axes.xaxis, lines[0].x, shown=x_ticks, decades=decades)
+        if bare:
+            axes.set_axis_off()
+        else:
+            _label_x(axes.xaxis, lines[0].x, shown=x_ticks, decades=decades)
     return drawn.getvalue()
 
 
@@ -165,7 +170,7 @@ def histogram(
     )
     high = high if high > low else low + (abs(low) or 1.0)
     edges = (np.geomspace if logarithmic else np.linspace)(low, high, bins + 1)
-    with _drawing(WIDE, title, left=10) as (axes, drawn):
+    with drawing(WIDE, title, left=10) as (axes, drawn):
         for colour, some in groups:
             counts, _ = np.histogram(np.clip(some, low, high), edges)
             heights = counts / max(1, counts.max())
@@ -207,7 +212,7 @@ def scatter(
     low = max(low, high * 1e-4) or 1e-9
     norm = mpl.colors.LogNorm(low, max(high, low * 1.01))
     order = np.argsort(worth, kind="stable")  # the odd ones on top
-    with _drawing(DOTS, title, right=58) as (axes, drawn):
+    with drawing(DOTS, title, right=58) as (axes, drawn):
         for chosen, edge, area in ((~marked[order], "none", 9), (marked[order], LIMIT, 16)):
             x, y = places[order][chosen].T
             axes.scatter(
@@ -239,7 +244,7 @@ def heat_map(matrix: NDArray[np.float64], names: Sequence[str], *, title: str, b
     margin = 10 + 6.5 * min(longest, 24)
     room = {"left": margin, "right": 54.0, "top": 6.0, "bottom": margin}
     size = (round(edge * count + margin + 54), round(edge * count + margin + 6))
-    with _drawing(size, title, **room) as (axes, drawn):
+    with drawing(size, title, **room) as (axes, drawn):
         shown = axes.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest", aspect="auto")
         short = [name if len(name) <= 24 else name[:23] + "…" for name in names]
         step = max(1, -(-11 // edge))  # a name needs 11 pixels
@@ -274,7 +279,7 @@ def bands(
         title: What is shown.
     """
     left = 12 + 6.5 * min(24, max(map(len, names)))
-    with _drawing((WIDE[0], 34 + 22 * len(rows)), title, left=left) as (axes, drawn):
+    with drawing((WIDE[0], 34 + 22 * len(rows)), title, left=left) as (axes, drawn):
         for place, row in enumerate(rows):
             for span in row:
                 starts, stops = (span.stretches.astype("datetime64[ms]").astype(np.float64) / DAY).T
@@ -326,7 +331,7 @@ class _Drawn:
 
 
 @contextmanager
-def _drawing(size: tuple[int, int], title: str, **margins: float) -> Iterator[tuple[Axes, _Drawn]]:
+def drawing(size: tuple[int, int], title: str, **margins: float) -> Iterator[tuple[Axes, _Drawn]]:
     """One chart: its axes, and what will be its SVG; margins in pixels."""
     width, height = size
     room = MARGINS | margins

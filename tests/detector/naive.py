@@ -129,7 +129,7 @@ def columns(value: float, channel: Channel | None) -> list[float]:
         return [math.sin(turn), math.cos(turn)]
     texts = channel.categories
     if math.isnan(value):
-        return [math.nan] * (len(texts) if len(texts) <= 16 else 16)
+        return [math.nan] * (min(len(texts), 16))
     text = next(text for text in texts if number_of(text) == value)
     if len(texts) <= 16:
         return [float(text == other) for other in texts]

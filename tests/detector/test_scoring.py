@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from detector.manifest import ErrorKind, ErrorSpec, ImputationMethod, ImputerSpec, ScalerSpec, WindowSpec
 from detector.inputs import MAX_SCALED, Imputer, Scaler
+from detector.manifest import ErrorKind, ErrorSpec, ImputationMethod, ImputerSpec, ScalerSpec, WindowSpec
 from detector.scoring import total
 from tests.detector import naive
 from tests.detector.examples import Projection, detector, manifest
