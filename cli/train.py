@@ -27,7 +27,7 @@ from cli.tables import print_table
 from config import Settings
 from detector.history import History
 from registry.champions import Registry
-from trainer.wording import DAY, counted, duration, listed
+from trainer.wording import DAY, counted, duration, listed, rounded
 
 if TYPE_CHECKING:
     from detector.manifest import Evidence, Threshold
@@ -113,15 +113,16 @@ def expected(threshold: Threshold, evidence: Evidence) -> str:
     rate = evidence.of(threshold.method).alerts_per_day
     beyond = ", extrapolated" if threshold.value > evidence.quiet else ""
     return (
-        f"{rate.expected:.2g} false alerts a day of a machine{beyond}; the {duration(evidence.days * DAY)} "
-        f"learned from show at least {rate.low:.2g} and at most {rate.high:.2g} (each at 95 %)"
+        f"{rounded(rate.expected)} false alerts a day of a machine{beyond}; the "
+        f"{duration(evidence.days * DAY)} learned from show at least {rounded(rate.low)} "
+        f"and at most {rounded(rate.high)} (each at 95 %)"
     )
 
 
 def print_candidates(threshold: Threshold, evidence: Evidence) -> None:
     """What each method gives, the chosen one marked."""
     labelled = evidence.candidates[0].recall is not None
-    columns = ("method", "threshold", "from", "to", "above", "alerts/day", "at least", "at most")
+    columns = ("method", "threshold", "low", "high", "above", "alerts/day", "at least", "at most")
     print_table(
         (*columns, *(("precision", "recall", "F1") if labelled else ())),
         (
@@ -138,7 +139,7 @@ def print_candidates(threshold: Threshold, evidence: Evidence) -> None:
 
 
 def _number(number: float | None) -> str:
-    return "" if number is None else f"{number:.3g}"
+    return "" if number is None else rounded(number)
 
 
 def train_each(history: tuple[Path, ...], settings: Settings, *, as_json: bool) -> None:

@@ -21,13 +21,28 @@ class History(Section, frozen=True):
     ignore_columns: tuple[Text, ...] = ()
 
 
+Kind = Literal["dense", "convolutional", "lstm", "gru", "variational", "attention", "pca"]
+Activation = Literal["relu", "elu", "selu", "gelu", "silu", "tanh", "sigmoid"]
+ShareLeftOut = Annotated[float, Limits(ge=0, lt=1)]
+Weight = Annotated[float, Limits(ge=0)]
+
+
 class Model(Section, frozen=True):
     """The autoencoder."""
 
-    kind: Literal["dense"] = "dense"
+    kind: Kind = "dense"
+    ensemble: AtLeastOne = 1
     units: tuple[AtLeastOne, ...] | None = None
     code: AtLeastOne | None = None
-    activation: Literal["relu", "elu", "selu", "gelu", "silu", "tanh", "sigmoid"] = "relu"
+    activation: Activation | None = None
+    loss: Literal["mse", "mae", "huber"] = "mse"
+    noise: Weight = 0.0
+    masking: ShareLeftOut = 0.0
+    dropout: ShareLeftOut = 0.0
+    sparsity: Weight = 0.0
+    contraction: Weight = 0.0
+    l2: Weight = 0.0
+    optimizer: Literal["adam", "adamw", "nadam", "rmsprop", "sgd"] = "adam"
     learning_rate: Annotated[float, Limits(gt=0, le=1)] = 1e-3
     epochs: AtLeastOne = 100
     batch_size: AtLeastOne = 64
@@ -52,7 +67,7 @@ def _of(option: str, *methods: str) -> Rule:
 class Threshold(Section, frozen=True):
     """The error above which normal windows are rare; an option that is None has its method's default."""
 
-    method: Literal["mean_std", "quantile", "pot", "calibrated"] = "mean_std"
+    method: Literal["mean_std", "quantile", "pot", "calibrated"] = "calibrated"
     k: Annotated[float, Limits(gt=0)] | None = None
     q: Annotated[float, Limits(gt=0, lt=1)] | None = None
     false_alerts_per_day: Annotated[float, Limits(gt=0)] | None = None
@@ -90,7 +105,7 @@ DEFAULTS = {
 class Trainer(Section, frozen=True):
     """What is fitted, and how."""
 
-    window: AtLeastOne = 30
+    window: AtLeastOne = 5
     stride: AtLeastOne = 1
     max_gap: Annotated[int, Limits(ge=0)] = 5
     calibration_share: Annotated[float, Limits(gt=0, lt=1)] = 0.3
@@ -98,7 +113,8 @@ class Trainer(Section, frozen=True):
     imputation: ImputationMethod = "last"
     scaling: ScalingMethod = "standard"
     error: Literal["mse", "rmse", "mae"] = "mse"
-    smoothing: Annotated[float, Limits(ge=0, lt=1)] = 0.7
+    sensor_errors: Literal["relative", "absolute"] = "relative"
+    smoothing: Annotated[float, Limits(ge=0, lt=1)] = 0.8
     seed: Annotated[int, Limits(ge=0, lt=2**32)] = 0
     report: Literal["auto", "full", "brief", "off"] = "auto"
     model: Model = Model()

@@ -129,14 +129,24 @@ def _check_numbers(name: str, numbers: tuple[float, ...], count: int) -> None:
 
 
 class ErrorSpec(_Spec, frozen=True):
-    """The reconstruction error of a window, and the weight of the past in its average."""
+    """The reconstruction error of a window.
+
+    Attributes:
+        kind: What is done with the differences of window and reconstruction.
+        smoothing: Weight of the past in the error's average.
+        usual: Each sensor's mean error on normal rows, > 0, by which its errors are divided, so that
+            1 is usual for every sensor; none: they are not divided.
+    """
 
     kind: ErrorKind = "mse"
     smoothing: float = 0.0
+    usual: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.smoothing < 1:
             raise ValueError(f"error.smoothing: must be at least 0 and below 1, got {self.smoothing}")
+        if self.usual is not None and not all(math.isfinite(mean) and mean > 0 for mean in self.usual):
+            raise ValueError("error.usual: must be finite and above 0 for every sensor")
 
 
 class Rate(_Spec, frozen=True):
@@ -242,6 +252,7 @@ class ModelSpec(_Spec, frozen=True):
     code: int
     activation: str
     parameters: int
+    ensemble: int = 1
 
 
 class HistorySpec(_Spec, frozen=True):
@@ -305,6 +316,8 @@ class Manifest(_Spec, frozen=True):
             raise ValueError("sensors: must be one or more different names")
         if not self.channels.keys() <= {*self.sensors}:
             raise ValueError("channels: must be of sensors")
+        if self.error.usual is not None and len(self.error.usual) != count:
+            raise ValueError(f"error.usual: must hold {count} numbers, one per sensor")
         self.imputer.check(self.width)
         self.scaler.check(self.width)
 

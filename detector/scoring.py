@@ -29,8 +29,9 @@ class Errors:
     """Reconstruction errors of N windows.
 
     Attributes:
-        share: Shape (N, F), float64: each sensor's part of the window's error; a row sums to the
-            mean over all values that were there. Imputed values count nothing.
+        share: Shape (N, F), float64: each sensor's part of the window's error, divided by what is
+            usual for it where the manifest says so; a row sums to the mean over all values that
+            were there. Imputed values count nothing.
         coverage: Shape (N,): share of values that were there.
         missing: Shape (N, F): whether any of the sensor's values was imputed.
         last: Shape (N, C): the reconstruction of the newest sample, scaled.
@@ -100,6 +101,7 @@ class Detector:
         self.columns = Columns(manifest.sensors, manifest.channels)
         self._inputs = Inputs(self.columns, manifest.imputer, manifest.scaler)
         self._absolute = manifest.error.kind == "mae"
+        self._usual = 1.0 if manifest.error.usual is None else np.asarray(manifest.error.usual)
 
     def scale(self, samples: NDArray[np.float64]) -> NDArray[np.float32]:
         """See `Inputs.scale`."""
@@ -135,7 +137,7 @@ class Detector:
             else np.einsum("ntf,ntf->nf", difference, difference)
         )
         return Errors(
-            share=self.columns.summed(summed) / np.maximum(there, 1.0)[:, None],
+            share=self.columns.summed(summed) / (np.maximum(there, 1.0)[:, None] * self._usual),
             coverage=there / (length * width),
             missing=missing,
             last=rebuilt[:, -1, :].copy(),

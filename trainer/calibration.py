@@ -1,4 +1,4 @@
-"""Held-back rows, replayed exactly as the daemon would see them."""
+"""What a detector says about rows: replayed exactly as the daemon would see them, and its usual errors."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from detector.alerts import AlertPolicy, Change
 from detector.events import AlertChanged, Scored
+from detector.history import segments, windows
 from detector.pipeline import Champions, Pipeline
 from detector.replay import replay
 from detector.stream import StreamPolicy
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from detector.events import Event
     from detector.history import History
     from detector.scoring import Detector
+    from trainer.parts import Parts
+
+CHUNK = 1024  # windows reconstructed at once
+LEAST_USUAL = 1e-3  # of the sensors' mean: one that the model knows by heart must not outweigh all others
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,3 +82,37 @@ def said(detector: Detector, histories: Sequence[History], alerts: AlertPolicy) 
     """What the pipeline says about rows; see `replay_rows`."""
     stream = StreamPolicy(max_machines=len(histories) or 1)
     return replay(histories, Pipeline(Champions(shared=detector), stream=stream, alerts=alerts))
+
+
+def usual_errors(detector: Detector, parts: Parts) -> tuple[float, ...]:
+    """Each sensor's mean error on normal rows, for `ErrorSpec.usual`.
+
+    The larger one of the rows that were fitted on and those that were not: a sensor that drifts, or
+    that was still while one of them was recorded, must not stand out.
+
+    Args:
+        detector: With errors that are not divided.
+        parts: The rows.
+    """
+    fitted, held_back = (mean_errors(detector, rows) for rows in (parts.not_held_back, parts.calibration))
+    largest = np.fmax(fitted, held_back)
+    least = max(LEAST_USUAL * float(largest.mean()), np.finfo(np.float32).tiny)
+    return tuple(np.fmax(largest, least).tolist())
+
+
+def mean_errors(detector: Detector, histories: Sequence[History]) -> NDArray[np.float64]:
+    """Each sensor's mean error over all scorable windows, scaled, shape (F,); NaN without windows."""
+    manifest = detector.manifest
+    total, count = np.zeros(len(manifest.sensors)), 0
+    for history in histories:
+        chosen = history.select(manifest.sensors)
+        counters = detector.columns.counters
+        for segment in segments(chosen, manifest.grid, manifest.window.max_gap, counters):
+            ending = windows(segment, manifest.window)
+            for start in range(0, len(ending), CHUNK):
+                errors = detector.errors(detector.scale(ending[start : start + CHUNK]))
+                enough = manifest.window.scorable(errors.coverage)
+                total += errors.share[enough].sum(axis=0)
+                count += int(enough.sum())
+    # `share` is a part of the mean over all F sensors
+    return total * len(manifest.sensors) / count if count else np.full(len(manifest.sensors), np.nan)

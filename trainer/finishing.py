@@ -16,7 +16,7 @@ from config.policies import alert_policy
 from detector.litert import LiteRTModel
 from detector.manifest import SCHEMA, ErrorSpec, HistorySpec, Manifest, Threshold
 from detector.scoring import Detector
-from trainer.calibration import Replayed, replay_rows, together
+from trainer.calibration import Replayed, replay_rows, together, usual_errors
 from trainer.examination import examine
 from trainer.export import compare, export
 from trainer.fitting import Epoch, best_epoch
@@ -96,6 +96,10 @@ def finish(
         channels=one.fit.channels,
     )
     litert = LiteRTModel(files["model.tflite"], length=wishes.window, width=unjudged.width)
+    if wishes.sensor_errors == "relative":
+        usual = usual_errors(Detector(unjudged, litert), parts)
+        error = msgspec.structs.replace(unjudged.error, usual=usual)
+        unjudged = msgspec.structs.replace(unjudged, error=error)
     policy = alert_policy(settings)
     calm = replay_rows(Detector(unjudged, litert), parts.calibration, policy)
     found = threshold(HeldBack(calm.errors_by_machine, _days(calm, unjudged), policy), wishes.threshold)

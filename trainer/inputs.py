@@ -30,12 +30,6 @@ if TYPE_CHECKING:
     from detector.history import History
     from detector.manifest import ImputationMethod, ScalingMethod
 
-SCALERS = {
-    "standard": StandardScaler,
-    "minmax": MinMaxScaler,
-    "robust": RobustScaler,
-    "quantile": RobustScaler,  # what holds beyond the ends of the curve
-}
 QUANTILES = 101  # points of a curve: percentiles; more follow the noise of the history
 REFERENCES = 256  # rows that `knn` looks for neighbours in; see docs/inputs.md for what fewer cost
 MOST_TO_CLUSTER = 4000  # rows, spread evenly: the centres of more are the same
@@ -142,34 +136,44 @@ def fit_scaler(encoded: NDArray[np.float64], method: ScalingMethod, columns: Col
         columns: What they are.
     """
     offset, scale = np.zeros(columns.width), np.ones(columns.width)
-    curves: list[Curve | None] = []
-    measured = [p.start for channel, p in columns.parts if channel is None or channel.kind == "counter"]
-    if measured:
-        fitted = SCALERS[method]().fit(encoded[:, measured])
-        match fitted:
-            case StandardScaler():
-                offset[measured], scale[measured] = fitted.mean_, fitted.scale_
-            case MinMaxScaler():
-                offset[measured], scale[measured] = fitted.data_min_, 1 / fitted.scale_
-            case _:
-                offset[measured], scale[measured] = fitted.center_, fitted.scale_
-        if method == "quantile":
-            curves = [_curve(encoded[:, i]) if i in measured else None for i in range(columns.width)]
-            scale[measured] *= 2  # the middle half of the values takes half of a unit
+    curves: list[Curve | None] = [None] * columns.width
     for channel, part in columns.parts:
-        if channel and channel.kind == "angle":
-            offset[part] = np.nanmean(encoded[:, part], axis=0)
-            spread = float(np.sqrt(np.nanvar(encoded[:, part], axis=0).mean()))
+        values = encoded[:, part]
+        if channel is None or channel.kind == "counter":
+            offset[part], scale[part] = _line(values, method)
+            curves[part.start] = _curve(values) if method == "quantile" else None
+        elif channel.kind == "angle":
+            offset[part] = np.nanmean(values, axis=0)
+            spread = float(np.sqrt(np.nanvar(values, axis=0).mean()))
             scale[part] = spread if spread > SMALLEST_ARC else 1.0
-    return ScalerSpec(method, tuple(offset.tolist()), tuple(scale.tolist()), tuple(curves))
+    kept = tuple(curves) if any(curves) else ()
+    return ScalerSpec(method, tuple(offset.tolist()), tuple(scale.tolist()), kept)
 
 
 SMALLEST_ARC = 1e-6  # radians; an angle that moves less stands still
 
 
+def _line(values: NDArray[np.float64], method: ScalingMethod) -> tuple[float, float]:
+    """Offset and scale of a column of shape (N, 1)."""
+    match method:
+        case "standard":
+            standard = StandardScaler().fit(values)
+            return standard.mean_[0], standard.scale_[0]
+        case "minmax":
+            minmax = MinMaxScaler().fit(values)
+            return minmax.data_min_[0], 1 / minmax.scale_[0]
+        case "robust":
+            robust = RobustScaler().fit(values)
+            return robust.center_[0], robust.scale_[0]
+        case "quantile":
+            low, quarter, middle, three_quarters, high = np.nanquantile(values, [0, 0.25, 0.5, 0.75, 1])
+            # The middle half takes half of a unit. Where it is one value, all take a unit.
+            return middle, 2 * (three_quarters - quarter) or high - low or 1.0
+
+
 def _curve(values: NDArray[np.float64]) -> Curve:
     """From values to quantiles, by scikit-learn; a value that is several quantiles gets their mean."""
-    there = values[~np.isnan(values), None]
+    there = values[~np.isnan(values[:, 0])]
     table = QuantileTransformer(n_quantiles=min(QUANTILES, len(there)), subsample=None).fit(there)
     points, group = np.unique(table.quantiles_[:, 0], return_inverse=True)
     levels = np.bincount(group, table.references_) / np.bincount(group)

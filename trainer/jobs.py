@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from config.policies import milliseconds
-from trainer.autoencoder import initial
 from trainer.inputs import Fit, fit_inputs
 from trainer.look import window_spec
 from trainer.parts import split, with_gate_apart
 from trainer.preparation import Preparation
 from trainer.problems import Unusable
+from trainer.start import begin
 from trainer.verdict import check
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from config.settings import Settings
     from detector.history import History
-    from trainer.autoencoder import Autoencoder
     from trainer.parts import Parts
+    from trainer.start import Start
     from trainer.verdict import Verdict
 
 
@@ -53,7 +53,7 @@ class Prepared:
         parts: What will be done with which rows.
         preparation: Makes windows of rows.
         fit: What it encodes, fills and scales by.
-        start: The autoencoder for the fit rows, not fitted yet.
+        start: Where fitting to the fit rows starts.
         fit_windows: How many windows there are in the fit rows.
         started: When it was begun, by the monotonic clock.
     """
@@ -64,7 +64,7 @@ class Prepared:
     parts: Parts
     preparation: Preparation
     fit: Fit
-    start: Autoencoder
+    start: Start
     fit_windows: int
     started: float
 
@@ -93,5 +93,5 @@ def prepare(job: Job, settings: Settings) -> Prepared:
     parts = with_gate_apart(parts, verdict.grid, spec, fit.columns.counters)
     preparation = Preparation(verdict.grid, spec, fit.inputs)
     windows = preparation.windows(parts.fit)
-    start = initial(windows, wishes.model, seed=wishes.seed)
+    start = begin(windows, wishes.model, seed=wishes.seed, binary=preparation.binary)
     return Prepared(job, used, verdict, parts, preparation, fit, start, len(windows), started)

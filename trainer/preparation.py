@@ -61,6 +61,11 @@ class Preparation:
         self._grid = grid
         self._spec = spec
 
+    @property
+    def binary(self) -> tuple[int, ...]:
+        """The columns that are 0 or 1, where they are not imputed."""
+        return self.inputs.columns.binary
+
     def windows(self, histories: Sequence[History], most_imputed: int = MOST_IMPUTED) -> Windows:
         """The scorable windows of all histories, imputed and scaled.
 

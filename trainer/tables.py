@@ -246,7 +246,7 @@ class _Layout:
             pd.errors.ParserError: A line has too many fields or too few, or a field never ends.
         """
         missing: dict[Any, tuple[str, ...]]
-        missing = {i: ("",) if self.names[i] == self._time else MISSING for i in self._columns}
+        missing = {i: ("",) if self.names[i] in self._text | {self._time} else MISSING for i in self._columns}
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", pd.errors.ParserWarning)

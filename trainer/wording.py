@@ -18,6 +18,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
+def rounded(number: float) -> str:
+    """The number with three significant digits, but never without those before the point: `2,840`."""
+    return f"{number:,.0f}" if 100 <= abs(number) < 1e9 else f"{number:.3g}"
+
+
 def listed(names: Sequence[str]) -> str:
     """The names, and of many the first ones: `a, b, c, d, e and 7 more`."""
     text = ", ".join(names[:FEW])

@@ -129,11 +129,12 @@ def columns(value: float, channel: Channel | None) -> list[float]:
         return [math.sin(turn), math.cos(turn)]
     texts = channel.categories
     if math.isnan(value):
-        return [math.nan] * (min(len(texts), 16))
+        return [math.nan] * min(len(texts), 16)
     text = next(text for text in texts if number_of(text) == value)
     if len(texts) <= 16:
         return [float(text == other) for other in texts]
-    return embedding(text).tolist()
+    numbers: list[float] = embedding(text).tolist()
+    return numbers
 
 
 def said(numbers: Sequence[float], channel: Channel | None) -> float | str:
@@ -243,7 +244,9 @@ def shares(rows: Sequence[Row], made: Manifest, model: Autoencoder) -> tuple[lis
     scaled = filled([[scale(v, i, made.scaler) for i, v in enumerate(row)] for row in encoded], made)
 
     def rebuild() -> NDArray[np.float32]:
-        return model.reconstruct(np.array(scaled, dtype=np.float32)[None])[0]
+        (window,) = model.reconstruct(np.array(scaled, dtype=np.float32)[None])
+        answer: NDArray[np.float32] = window
+        return answer
 
     rebuilt = rebuild()
     if any(math.isnan(v) for row in rows for v in row):
@@ -265,7 +268,8 @@ def shares(rows: Sequence[Row], made: Manifest, model: Autoencoder) -> tuple[lis
         said([value for place, value in zip(owner, last, strict=True) if place == i], channel)
         for i, channel in enumerate(channels)
     ]
-    return [part / max(there, 1) for part in parts], expected
+    usual = made.error.usual or [1.0] * len(parts)
+    return [part / (max(there, 1) * one) for part, one in zip(parts, usual, strict=True)], expected
 
 
 def total(parts: Sequence[float], kind: ErrorKind) -> float:

@@ -92,7 +92,7 @@ def edited(change: Callable[[dict[str, Any]], None]) -> bytes:
             "Invalid enum value 'guess' - at `$.imputer.method`",
         ),
         (encode(manifest()).replace(b"0.731", b"1e999"), "Number out of range - at `$[...][...]`"),
-        (encode(manifest()).replace(b"0.731", b"NaN"), "JSON is malformed: invalid character (byte 658)"),
+        (encode(manifest()).replace(b"0.731", b"NaN"), "JSON is malformed: invalid character (byte 677)"),
     ],
 )
 def test_what_is_no_manifest_is_refused_with_the_reason(text: bytes, message: str) -> None:
