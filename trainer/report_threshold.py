@@ -10,7 +10,7 @@ from trainer.calibration import together
 from trainer.charts import FLAT, INK, LIMIT, ONE, TWO, Limit, Line, Spans, histogram, line_chart
 from trainer.openings import Openings
 from trainer.page import figure, key, lead, section, table
-from trainer.wording import duration
+from trainer.wording import duration, rounded
 
 if TYPE_CHECKING:
     from detector.manifest import Candidate, Threshold
@@ -80,13 +80,17 @@ def _table(candidates: tuple[Candidate, ...], found: Threshold, alerts: list[int
     for one, opened in zip(candidates, alerts, strict=True):
         rate = one.alerts_per_day
         row = [one.label, f"{one.value:.4g}", f"{one.above:.2%}", f"{opened}"]
-        row += [f"{number:.2g}" for number in (rate.expected, rate.low, rate.high)]
+        row += map(_rate, (rate.expected, rate.low, rate.high))
         if labelled:
             measures = (one.precision, one.recall, one.f1)
             row += ["–" if number is None else f"{number:.3f}" for number in measures]
         rows.append(row)
     chosen = next((i for i, one in enumerate(candidates) if one.method == found.method), None)
     return table(headings, rows, chosen=chosen)
+
+
+def _rate(number: float) -> str:
+    return "< 0.001" if 0 < number < 0.001 else rounded(number)
 
 
 def _curve(labelled: Labelled, found: Threshold) -> str:
@@ -100,6 +104,7 @@ def _curve(labelled: Labelled, found: Threshold) -> str:
     ]
     drawn = line_chart(
         lines, title="precision, recall and F1 of each threshold", size=FLAT, decades=True,
+        y_axis="linear",
         spans=[Spans(LIMIT, np.zeros((1, 2)))],
     )  # fmt: skip
     return lead(
