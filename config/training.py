@@ -55,10 +55,10 @@ def _of(option: str, *methods: str) -> Rule:
     def check(value: object, before: Mapping[str, Any]) -> None:
         method = before.get("method")
         if value is not None and method is not None and method not in methods:
-            others = ", ".join(DEFAULTS[method])
             raise UnmetError(
                 f"must be left out where trainer.threshold.method is {method}",
-                hint=f"{option} belongs to method {' or '.join(methods)}; {method} takes {others}",
+                hint=f"{option} belongs to method {' or '.join(methods)}; "
+                f"{method} takes {', '.join(DEFAULTS[method])}",
             )
 
     return Rule((option,), check)

@@ -236,6 +236,10 @@ def test_the_texts_of_categories_come_back_with_a_history(store: Store) -> None:
     assert history.texts == {run: "run", stop: "stop"}
 
 
+def test_a_text_is_worth_a_commit_though_its_reading_was_dropped() -> None:
+    assert Transaction(texts={number_of("run"): "run"}).urgent()
+
+
 def test_texts_are_taken_until_there_are_too_many(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stores, "MAX_TEXTS", 2)
     texts = {number_of(text): text for text in ("a", "b", "c")}

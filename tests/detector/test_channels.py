@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from detector.alerts import AlertPolicy
 from detector.channels import EMBEDDED, MOST_ONE_HOT, Channel, ChannelKind, Columns, embedding, number_of
-from detector.events import AlertChanged, Event, Scored, ValueIgnored
+from detector.events import AlertChanged, Event, ReadingDropped, Scored, ValueIgnored
 from detector.manifest import WindowSpec
-from detector.reading import Ignored, Reading
-from tests.detector.examples import SECOND, START, detector, manifest, pipeline, whole
+from detector.reading import Dropped, Ignored, Reading
+from tests.detector.examples import SECOND, START, detector, manifest, pipeline, reading, whole
 
 RECIPES = tuple(f"recipe {i}" for i in range(40))
 CHANNELS = {
@@ -187,3 +187,16 @@ def test_an_alert_names_categories_by_their_texts() -> None:
     assert sensors["mode"].expected in {"run", "stop"}
     assert (sensors["flow"].value, type(sensors["flow"].expected)) == (90.0, float)
     assert sum(one.contribution for one in alerts[0].sensors) == pytest.approx(1)
+
+
+def test_a_late_value_is_told_from_a_second_copy_whatever_columns_there_are() -> None:
+    channels = {"mode": Channel("category", categories=("run", "stop"))}
+    made = manifest(sensors=("mode", "flow"), channels=channels, window=WindowSpec(3))
+    mode = number_of("run")
+    first = reading(0, mode=mode)
+    sent = [first, reading(1, mode=mode, flow=1), first, reading(0, flow=1)]
+    events = pipeline(detector(made)).on_readings(sent)
+    assert [event.reason for event in events if isinstance(event, ReadingDropped)] == [
+        Dropped.DUPLICATE,
+        Dropped.LATE,
+    ]

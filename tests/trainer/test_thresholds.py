@@ -54,7 +54,7 @@ def test_errors_that_do_not_vary_give_no_threshold(errors: list[float], got: str
 
 
 def test_a_threshold_is_the_mean_and_k_standard_deviations() -> None:
-    found = threshold(held_back(np.array([1.0, 2.0, 3.0, 6.0])), Settings(k=1.0))
+    found = threshold(held_back(np.array([1.0, 2.0, 3.0, 6.0])), Settings(method="mean_std", k=1.0))
     assert (found.mean, found.windows, found.above, found.k) == (3.0, 4, 0.25, 1.0)
     assert found.std == pytest.approx(np.sqrt((4 + 1 + 0 + 9) / 4))
     assert found.value == pytest.approx(3 + found.std)
