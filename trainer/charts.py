@@ -188,7 +188,8 @@ def histogram(
             style = "-" if limit.strong else (0, (4, 3))
             axes.axvline(limit.value, color=LIMIT, linewidth=1.2 if limit.strong else 0.8, linestyle=style)
             axes.annotate(
-                limit.name, (limit.value, HEIGHTS[number % len(HEIGHTS)]), (-3, -2), color=LIMIT, textcoords="offset points",
+                limit.name, (limit.value, HEIGHTS[number % len(HEIGHTS)]), (-3, -2), color=LIMIT,
+                textcoords="offset points",
                 xycoords=("data", "axes fraction"), rotation=90, ha="right", va="top",
             )  # fmt: skip
     return drawn.getvalue()
