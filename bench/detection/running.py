@@ -26,7 +26,7 @@ from bench.stage import ROOT
 
 KEPT = ROOT / ".bench-detection"
 OURS = ("config", "detector", "registry", "trainer")  # the packages from which our figures follow
-MEASURING = ("baselines", "judging", "ours", "protocol")  # and the modules here from which all follow
+MEASURING = ("baselines", "judging", "ours", "protocol", "running")  # and the modules here from which all follow
 SHARED = ("detector/alerts.py", "trainer/evaluation.py", "trainer/ranking.py", "bench/peers/scoring.py")
 ONE_CORE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1",
             "TF_NUM_INTEROP_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}  # fmt: skip
@@ -46,12 +46,11 @@ class Work:
         """How much there is to do, roughly."""
         return self.source.rows * self.source.sensors
 
-    @property
-    def kept(self) -> Path:
+    def kept(self, folder: Path) -> Path:
         """Where the result is, once there is one."""
         own = self.detector in ours.detectors()
-        names = "\0".join((code(own=own), self.detector, self.source.digest, str(self.detector in UNSEEN)))
-        return KEPT / f"{hashlib.sha256(names.encode()).hexdigest()[:24]}.json"
+        names = "\0".join((code(own=own), self.detector, self.source.digest))
+        return folder / f"{hashlib.sha256(names.encode()).hexdigest()[:24]}.json"
 
 
 def detectors() -> dict[str, Detector]:
@@ -73,27 +72,32 @@ def code(*, own: bool) -> str:
 
 
 def measured(
-    works: Sequence[Work], *, processes: int | None = None, told: Callable[[str], None]
+    works: Sequence[Work], *, folder: Path = KEPT, told: Callable[[str], None]
 ) -> dict[Work, Judged]:
     """The results of all; the largest first, so that no core waits long for another.
 
     Args:
         works: What to measure.
-        processes: How many share the work; by default one per core.
+        folder: Holds what was measured before, and gets what is measured.
         told: Is told how it goes on.
     """
-    found = {work: result for work in works if (result := _kept(work)) is not None}
+    paths = {work: work.kept(folder) for work in works}
+    found = {
+        work: msgspec.json.decode(path.read_bytes(), type=Judged)
+        for work, path in paths.items()
+        if path.exists()
+    }
     left = sorted(set(works) - found.keys(), key=lambda work: -work.numbers)
     if found:
-        told(f"{len(found)} of {len(works)} were measured before, in {KEPT.name}/")
+        told(f"{len(found)} of {len(works)} were measured before, in {folder.name}/")
     if not left:
         return found
-    KEPT.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True)
     before, whole, done = time.monotonic(), sum(work.numbers for work in left), 0
     context = get_context("spawn")  # a fork would take over threads of TensorFlow in any state
-    count = min(processes or len(os.sched_getaffinity(0)), len(left))
+    count = min(len(os.sched_getaffinity(0)), len(left))
     with _environment(ONE_CORE), ProcessPoolExecutor(count, mp_context=context) as pool:
-        futures = {pool.submit(_measure, work): work for work in left}
+        futures = {pool.submit(_measure, work, paths[work]): work for work in left}
         for number, future in enumerate(as_completed(futures), start=1):
             work, result = futures[future], future.result()
             found[work] = result
@@ -106,17 +110,13 @@ def measured(
     return found
 
 
-def _measure(work: Work) -> Judged:
+def _measure(work: Work, kept: Path) -> Judged:
     """Measures in another process, and keeps the result."""
     result = judge(detectors()[work.detector], work.source.read(), unseen=work.detector in UNSEEN)
-    half = work.kept.with_suffix(".half")
+    half = kept.with_suffix(".half")
     half.write_bytes(msgspec.json.encode(result))
-    half.replace(work.kept)
+    half.replace(kept)
     return result
-
-
-def _kept(work: Work) -> Judged | None:
-    return msgspec.json.decode(work.kept.read_bytes(), type=Judged) if work.kept.exists() else None
 
 
 @contextmanager
