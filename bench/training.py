@@ -30,10 +30,11 @@ from config.settings import Settings
 from config.training import Model
 from detector.history import History
 from registry.champions import Registry
-from trainer.autoencoder import Autoencoder, initial
+from trainer.autoencoder import Autoencoder
 from trainer.fitting import best_epoch, fit
 from trainer.keras_backend import load
 from trainer.preparation import Windows
+from trainer.start import initial
 from trainer.turn import take_turns
 
 ONE_GOAL, FLEET_GOAL = 0.5, 40.0
@@ -119,7 +120,7 @@ def together(wishes: Sequence[Wish], settings: Model) -> list[float]:
     """Fits a group; the best validation losses."""
     starts, windows, validation = ([getattr(wish, name) for wish in wishes]
                                    for name in ("start", "windows", "validation"))  # fmt: skip
-    fitted = fit(starts, windows, validation, settings, seed=0, progress=lambda _: None)
+    fitted = fit(starts, windows, validation, settings, seeds=[0] * len(starts), progress=lambda _: None)
     return [best_epoch(epochs).validation_loss for _, epochs in fitted]
 
 

@@ -1,4 +1,4 @@
-"""The weights are fitted: Adam, stopped early by the validation windows, reproducible by seed.
+"""The weights are fitted: step by step, stopped early by the validation windows, reproducible by seed.
 
 All functions take one machine or many; each machine has its own windows, weights and early stopping,
 and gets what it would get alone, up to rounding.
@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from config.training import Model as ModelSettings
+from trainer.models import KINDS
 from trainer.problems import Unusable
-from trainer.stack import Places, Stack
+from trainer.stack import Places, learner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from config.training import Model as ModelSettings
     from trainer.autoencoder import Autoencoder
     from trainer.preparation import Windows
 
@@ -34,7 +35,7 @@ class Epoch:
     Attributes:
         epoch: Its number, from 1; 0 is the state before fitting.
         epochs: How many there are at most.
-        loss: Mean squared error over the fit windows, on the way.
+        loss: Mean error over the fit windows by the model's loss, on the way.
         validation_loss: The same over the validation windows, at its end.
     """
 
@@ -75,32 +76,36 @@ def fit(
     validation: Sequence[Windows],
     settings: ModelSettings,
     *,
-    seed: int,
+    seeds: Sequence[int],
     progress: Callable[[Sequence[Epoch]], None],
 ) -> list[tuple[Autoencoder, tuple[Epoch, ...]]]:
     """Fits each autoencoder to reconstruct its windows; keeps the weights that validation liked best.
 
-    The loss is the mean squared error, also where the detector will judge by another error.
+    The loss is that of the model's settings, also where the detector will judge by another error.
 
     Args:
-        autoencoders: Of the same window, sensors, number of hidden layers and activation.
+        autoencoders: See `learner`.
         windows: Per machine, what is fitted on.
         validation: Per machine, what stops early.
         settings: The wishes for the model.
-        seed: Of the windows' order.
+        seeds: Per machine, of the windows' order and of whatever else is random.
         progress: Is told after each pass how it ended for the machines that still learned.
 
     Returns:
         Per machine the autoencoder and all epochs, the first being the state before fitting.
     """
-    stack, fitted_on, judged_on = Stack(autoencoders), Places.of(windows), Places.of(validation)
-    epochs = settings.epochs
+    stack, fitted_on, judged_on = (
+        learner(autoencoders, settings, seeds),
+        Places.of(windows),
+        Places.of(validation),
+    )
+    epochs = 0 if KINDS[settings.kind].linear else settings.epochs
     learners = []
     for start, loss, judged in zip(
         autoencoders, stack.losses(fitted_on), stack.losses(judged_on), strict=True
     ):
         learners.append(_Learner(start, [Epoch(0, epochs, loss, judged)], judged, judged))
-    learning, shuffles = learners, [np.random.default_rng(seed) for _ in windows]
+    learning, shuffles = learners, [np.random.default_rng(seed) for seed in seeds]
     for number in range(1, epochs + 1):
         losses = stack.epoch(
             fitted_on, _batches(fitted_on, shuffles, settings.batch_size), settings.learning_rate
@@ -127,7 +132,7 @@ def refit(
     settings: ModelSettings,
     *,
     epochs: Sequence[int],
-    seed: int,
+    seeds: Sequence[int],
     progress: Callable[[int, int], None],
 ) -> list[Autoencoder]:
     """Fits new autoencoders for as many epochs as were best in `fit`, on its windows and the validation ones.
@@ -140,18 +145,17 @@ def refit(
         windows: Per machine, what is fitted on.
         settings: The wishes for the model, of which `epochs` is not used.
         epochs: Per machine, how many.
-        seed: Of the windows' order.
+        seeds: See `fit`.
         progress: Is told the number of every epoch that ended, from 1, and how many machines had it.
     """
     fitted = list(autoencoders)
     learning = [i for i, count in enumerate(epochs) if count]
     if not learning:
         return fitted
-    stack = Stack([autoencoders[i] for i in learning])
-    fitted_on, shuffles = (
-        Places.of([windows[i] for i in learning]),
-        [np.random.default_rng(seed) for _ in learning],
-    )
+    own = [seeds[i] for i in learning]
+    stack = learner([autoencoders[i] for i in learning], settings, own)
+    fitted_on = Places.of([windows[i] for i in learning])
+    shuffles = [np.random.default_rng(seed) for seed in own]
     for number in range(1, max(epochs) + 1):
         stack.epoch(fitted_on, _batches(fitted_on, shuffles, settings.batch_size), settings.learning_rate)
         progress(number, len(learning))
@@ -174,7 +178,8 @@ def check_fall(autoencoders: Sequence[Autoencoder], windows: Sequence[Windows]) 
     """
     if not autoencoders:
         return []
-    losses = Stack(autoencoders).losses(Places.of(windows))
+    squared = ModelSettings(loss="mse")
+    losses = learner(autoencoders, squared, [0] * len(autoencoders)).losses(Places.of(windows))
     return [_check_fall(loss, one.variance()) for loss, one in zip(losses, windows, strict=True)]
 
 
@@ -188,9 +193,36 @@ def _check_fall(loss: float, plain: float) -> Unusable | None:
     )
 
 
+def check_finite(epochs: Sequence[Epoch], windows: Windows, sensors: Sequence[str]) -> Unusable | None:
+    """Whether fitting ran away, and on which sensor: the one that is farthest from its usual values."""
+    last = epochs[-1]
+    if math.isfinite(last.loss) and math.isfinite(last.validation_loss):
+        return None
+    reach = np.abs(windows.rows).max(axis=0)
+    wild = int(reach.argmax())
+    return Unusable(
+        f"history: must keep the loss finite, got {last.loss:.4g} in fitting and {last.validation_loss:.4g} "
+        f"in validation after epoch {last.epoch}; {sensors[wild]} exploded, whose scaled values reach "
+        f"{reach[wild]:.4g}; anomalyd check-data shows what is in it, and a smaller "
+        "trainer.model.learning_rate may help"
+    )
+
+
 def best_epoch(history: Sequence[Epoch]) -> Epoch:
     """The epoch whose weights `fit` kept."""
     return min((e for e in history if math.isfinite(e.validation_loss)), key=lambda e: e.validation_loss)
+
+
+def mean_epochs(histories: Sequence[Sequence[Epoch]]) -> tuple[Epoch, ...]:
+    """How the losses of an ensemble fell on average; a member that has stopped counts as it stopped."""
+
+    def mean(number: int) -> Epoch:
+        members = [history[min(number, len(history) - 1)] for history in histories]
+        loss = float(np.mean([epoch.loss for epoch in members]))
+        validation_loss = float(np.mean([epoch.validation_loss for epoch in members]))
+        return Epoch(number, members[0].epochs, loss, validation_loss)
+
+    return tuple(mean(number) for number in range(max(map(len, histories))))
 
 
 def _batches(places: Places, shuffles: Sequence[np.random.Generator], size: int) -> list[NDArray[np.int32]]:

@@ -7,12 +7,12 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
-
-from trainer.autoencoder import WINDOW, Autoencoder, initial
-from trainer.fitting import Epoch, best_epoch, check_fall, fit, refit
+from trainer.autoencoder import Ensemble
+from trainer.fitting import Epoch, best_epoch, check_fall, check_finite, fit, mean_epochs, refit
+from trainer.matrices import weight_shapes
+from trainer.start import begin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -26,13 +26,16 @@ if TYPE_CHECKING:
 
 # Numbers in what is fitted together: 24 MB on each core, or some 20 machines of 8 sensors.
 MOST_CELLS = 6_000_000
+SEEDS = 2**32  # the number of seeds that there are
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fitted:
-    """A machine's autoencoder, how its loss fell, and the windows that it was fitted on in the end."""
+    """A machine's model, how its loss fell, and the windows that it was fitted on in the end."""
 
-    model: Autoencoder
+    model: Ensemble
     epochs: tuple[Epoch, ...]
     windows: Windows
 
@@ -40,16 +43,21 @@ class Fitted:
 def groups(
     prepared: Iterable[Prepared], wishes: ModelSettings, most_cells: int = MOST_CELLS
 ) -> Iterator[list[Prepared]]:
-    """Puts together what is fitted together: the same number of sensors, about as many windows.
+    """Puts together what is fitted together: the same sensors, about as many windows; dense models only.
 
     A stack is as wide as its widest code and has as many steps as its longest history, so that
     neighbours in both are put together.
     """
+    if wishes.kind != "dense":
+        yield from ([one] for one in prepared)
+        return
+    # The other units of a wider stack must not answer, and sigmoid alone answers a half to zero. What
+    # is drawn for each element of a code differs with their number.
+    one_code = wishes.activation == "sigmoid" or wishes.dropout or wishes.contraction or wishes.sparsity
 
-    def alike(one: Prepared) -> tuple[int, ...]:
-        # The other units of a wider stack must not answer, and sigmoid alone answers a half to zero.
-        code = one.start.architecture.code if wishes.activation == "sigmoid" else 0
-        return one.start.architecture.width, one.fit_windows.bit_length(), code
+    def alike(one: Prepared) -> tuple[object, ...]:
+        it = one.start.architecture
+        return it.width, it.binary, one.fit_windows.bit_length(), it.code if one_code else 0
 
     for _, some in groupby(
         sorted(prepared, key=lambda one: (alike(one), one.start.architecture.code)), alike
@@ -68,9 +76,10 @@ def groups(
 
 def _cells(one: Prepared, wishes: ModelSettings) -> int:
     """Numbers that a machine adds to a stack: weights, what Adam keeps of them, a batch on its way, rows."""
-    window = one.start.architecture.sizes[WINDOW]
+    it = one.start.architecture
+    weights = sum(rows * columns for rows, columns in weight_shapes(it))
     rows = sum(history.values.size for history in one.histories)
-    return 10 * sum(map(np.size, one.start.weights)) + 8 * wishes.batch_size * window + 2 * rows
+    return wishes.ensemble * (10 * weights + 8 * wishes.batch_size * it.cells + 2 * rows)
 
 
 def fit_groups(
@@ -95,35 +104,66 @@ def fit_groups(
 def _fit_group(
     group: Sequence[Prepared], wishes: Trainer, teller: Teller
 ) -> list[tuple[Prepared, Fitted | Unusable]]:
-    """Learns from the validation rows how long to fit, then fits all rows that are not held back."""
+    """Learns from the validation rows how long to fit, then fits all rows that are not held back.
+
+    Each member of an ensemble is fitted as if it were another machine.
+    """
     teller.tell("compiling", 0.0)
+    seeds = [(wishes.seed + number) % SEEDS for number in range(wishes.model.ensemble)]
+    members = len(seeds)
     fitted_on = [one.preparation.windows(one.parts.fit) for one in group]
     validation = [one.preparation.windows(one.parts.validation) for one in group]
-    starts = [one.start for one in group]
-    tried = fit(starts, fitted_on, validation, wishes.model, seed=wishes.seed, progress=teller.tried)
-    falls = check_fall([model for model, _ in tried], fitted_on)
-    del fitted_on, validation
+    tried = fit(
+        [one.start.draw(seed) for one in group for seed in seeds],
+        _repeated(fitted_on, members),
+        _repeated(validation, members),
+        wishes.model,
+        seeds=seeds * len(group),
+        progress=teller.tried,
+    )
+    falls = check_fall([model for model, _ in tried], _repeated(fitted_on, members))
     outcomes: list[tuple[Prepared, Fitted | Unusable]] = []
-    good = []
-    for one, (_, epochs), problem in zip(group, tried, falls, strict=True):
+    good: list[tuple[Prepared, list[tuple[Epoch, ...]]]] = []
+    for one, some, own, own_falls in zip(
+        group, fitted_on, _by_machine(tried, members), _by_machine(falls, members), strict=True
+    ):
+        histories = [epochs for _, epochs in own]
+        ran_away = [check_finite(epochs, some, one.verdict.kept) for epochs in histories]
+        problem = next(filter(None, [*ran_away, *own_falls]), None)
         if problem:
             outcomes.append((one, problem))
         else:
-            good.append((one, epochs))
+            good.append((one, histories))
+    del fitted_on, validation
     windows = [one.preparation.windows(one.parts.not_held_back) for one, _ in good]
-    counts = [best_epoch(epochs).epoch for _, epochs in good]
+    starts = [
+        begin(some, wishes.model, seed=wishes.seed, binary=one.start.architecture.binary)
+        for some, (one, _) in zip(windows, good, strict=True)
+    ]
+    counts = [best_epoch(epochs).epoch for _, histories in good for epochs in histories]
     most = max(counts, default=0)
     models = refit(
-        [initial(some, wishes.model, seed=wishes.seed) for some in windows],
-        windows,
+        [start.draw(seed) for start in starts for seed in seeds],
+        _repeated(windows, members),
         wishes.model,
         epochs=counts,
-        seed=wishes.seed,
+        seeds=seeds * len(good),
         progress=lambda epoch, _: teller.tell(
             f"again with the validation rows, epoch {epoch}/{most}", epoch / most
         ),
     )
-    falls = check_fall(models, windows)
-    for (one, epochs), model, some, problem in zip(good, models, windows, falls, strict=True):
-        outcomes.append((one, problem or Fitted(model, epochs, some)))
+    falls = check_fall(models, _repeated(windows, members))
+    for (one, histories), own_models, some, own_falls in zip(
+        good, _by_machine(models, members), windows, _by_machine(falls, members), strict=True
+    ):
+        fitted = Fitted(Ensemble(tuple(own_models)), mean_epochs(histories), some)
+        outcomes.append((one, next(filter(None, own_falls), None) or fitted))
     return outcomes
+
+
+def _repeated(of_machines: Sequence[T], members: int) -> list[T]:
+    return [each for each in of_machines for _ in range(members)]
+
+
+def _by_machine(of_members: Sequence[T], members: int) -> list[Sequence[T]]:
+    return [of_members[first : first + members] for first in range(0, len(of_members), members)]

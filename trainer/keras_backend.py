@@ -7,6 +7,7 @@ import sys
 import warnings
 from contextlib import contextmanager, suppress
 from functools import cache
+from threading import RLock
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 KerasModel: TypeAlias = Any
 Tensor: TypeAlias = Any
 Compiled: TypeAlias = Any
+
+building = RLock()  # Keras names, counts and draws in one place for all threads
 
 
 @cache

@@ -8,31 +8,32 @@ import pytest
 from config.training import Model
 from detector.litert import LiteRTModel
 from tests.trainer.test_fitting import LENGTH, WIDTH, copies, swings
-from trainer.autoencoder import Autoencoder, initial
+from trainer.autoencoder import Autoencoder, Ensemble
 from trainer.export import ExportDiffers, compare, export, run
 from trainer.keras_backend import load
 from trainer.stack import answers
+from trainer.start import initial
 
 WINDOWS = swings(300)
 
 
-def shaken(settings: Model, seed: int) -> Autoencoder:
+def shaken(settings: Model, seed: int) -> Ensemble:
     """An autoencoder no weight of which is zero."""
     start = initial(WINDOWS, settings, seed=0)
     random = np.random.default_rng(seed)
     weights = (
         weight + random.normal(scale=0.1, size=weight.shape).astype(np.float32) for weight in start.weights
     )
-    return Autoencoder(start.architecture, tuple(weights))
+    return Ensemble((Autoencoder(start.architecture, tuple(weights)),))
 
 
 @pytest.fixture(scope="module")
-def exported() -> tuple[Autoencoder, dict[str, bytes]]:
+def exported() -> tuple[Ensemble, dict[str, bytes]]:
     model = shaken(Model(code=2, units=(8,)), 1)
     return model, export(model)
 
 
-def test_the_files_answer_as_the_fitted_model_does(exported: tuple[Autoencoder, dict[str, bytes]]) -> None:
+def test_the_files_answer_as_the_fitted_model_does(exported: tuple[Ensemble, dict[str, bytes]]) -> None:
     model, files = exported
     assert sorted(files) == ["decoder.tflite", "encoder.tflite", "model.keras", "model.tflite"]
     assert compare(model, files, WINDOWS) < 1e-5
@@ -61,10 +62,10 @@ def test_each_model_of_an_architecture_gets_files_of_its_own(settings: Model, tm
 
 
 def test_a_file_whose_weights_were_changed_is_refused(
-    exported: tuple[Autoencoder, dict[str, bytes]],
+    exported: tuple[Ensemble, dict[str, bytes]],
 ) -> None:
     model, files = exported
-    kernel = model.weights[-2][: model.architecture.code]
+    kernel = model.members[0].weights[-2][: model.architecture.code]
     stored = kernel.T.tobytes() if kernel.T.tobytes() in files["model.tflite"] else kernel.tobytes()
     assert files["model.tflite"].count(stored) == 1
     broken = files["model.tflite"].replace(stored, np.zeros_like(kernel).tobytes())
@@ -75,7 +76,7 @@ def test_a_file_whose_weights_were_changed_is_refused(
     assert "got a difference of" in message
 
 
-def test_the_file_of_another_model_is_refused(exported: tuple[Autoencoder, dict[str, bytes]]) -> None:
+def test_the_file_of_another_model_is_refused(exported: tuple[Ensemble, dict[str, bytes]]) -> None:
     model, files = exported
     other = export(shaken(Model(code=2, units=(8,)), 4))
     with pytest.raises(ExportDiffers, match=r"^encoder\.tflite: must answer as the fitted model does"):
