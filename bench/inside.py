@@ -52,6 +52,7 @@ class Inside:
             time=readings.time,
             values=readings.values,
             max_payload=readings.max_payload,
+            channels=readings.channels,
         )
         self.pipeline = Pipeline(champions, stream=stream_policy(settings), alerts=alert_policy(settings))
         self.store = Store(plant.store, durability=settings.store.durability)

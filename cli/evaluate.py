@@ -18,7 +18,8 @@ from cli.options import config_option, files_argument, json_option, load_setting
 from detector.events import Event
 from detector.history import History
 from detector.scoring import Detector
-from trainer.evaluation import Laying, Tally, summed
+from trainer.evaluation import Counts, Laying, Tally, summed
+from trainer.ranking import BUFFER
 from trainer.wording import listed
 
 
@@ -49,9 +50,9 @@ def evaluate(
                 "(0 normal, 1 anomalous, -1 unknown), got none; history.label_column names it",
             )
         machines = served(settings, bundle, recordings)
-        work = partial(tally, lateness=milliseconds(settings.readings.lateness))
-        with closing(replayed(machines, settings, work)) as tallies:
-            result = summed(list(tallies))
+        work = partial(count, lateness=milliseconds(settings.readings.lateness))
+        with closing(replayed(machines, settings, work)) as counted:
+            result = summed(list(counted))
     if as_json:
         click.echo(msgspec.json.encode(asdict(result)).decode())
         return
@@ -61,17 +62,17 @@ def evaluate(
         click.echo(f"{name:22} {text + unit if number is not None else text:>12}   {what}")
 
 
-def tally(
+def count(
     detector: Detector, blocks: Iterator[tuple[History, list[Event]]], *, lateness: int
-) -> Iterator[Tally]:
+) -> Iterator[Counts]:
     """Counts what the events of a machine are worth; see `cli.backtest.Work`."""
     grid, stride = detector.manifest.grid, detector.manifest.window.stride
     laying = Laying(grid=grid, stride=stride, lateness=lateness)
-    counted = Tally()
+    tally = Tally()
     for history, events in blocks:
-        counted.add(laying.add(history, events))
-    counted.add(laying.rest())
-    yield counted
+        tally.add(laying.add(history, events))
+    tally.add(laying.rest())
+    yield tally.counts()
 
 
 LINES = (
@@ -86,6 +87,9 @@ LINES = (
     ("mar", "missed alarm rate: anomalous rows that are not alarmed", " %"),
     ("auc_pr", "area under precision and recall, over all thresholds", ""),
     ("auc_pr_random", "the same of random scores", ""),
+    ("vus_pr", f"the same with up to {BUFFER // 2} rows beside an event as partly anomalous", ""),
+    ("vus_pr_random", "the same of random scores", ""),
+    ("roc_auc", "chance that an anomalous row scores above a normal one; random scores: 0.5", ""),
     ("events", "runs of anomalous rows", ""),
     ("events_found", "of them in which an alert opened", ""),
     ("delay_mean", "mean time from an event's start to its alert", " s"),

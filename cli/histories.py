@@ -27,7 +27,14 @@ def read(data: Sequence[Path], settings: Settings, machine: str | None) -> list[
     from trainer.history_files import read_histories
 
     with _reading() as advance:
-        return read_histories(data, settings.history, machine=machine, note=note, advance=advance)
+        return read_histories(
+            data,
+            settings.history,
+            channels=settings.readings.channels,
+            machine=machine,
+            note=note,
+            advance=advance,
+        )
 
 
 def read_each(
@@ -38,7 +45,9 @@ def read_each(
     from trainer.history_files import read_each as read_histories
 
     with _reading() as advance:
-        return read_histories(data, settings.history, note=note, advance=advance)
+        return read_histories(
+            data, settings.history, channels=settings.readings.channels, note=note, advance=advance
+        )
 
 
 @contextmanager
@@ -55,7 +64,13 @@ def recorded(data: Sequence[Path], settings: Settings, machine: str | None) -> I
     with Recorder() as recorder:
         with _reading() as advance:
             recordings = record_histories(
-                data, settings.history, recorder, machine=machine, note=note, advance=advance
+                data,
+                settings.history,
+                recorder,
+                channels=settings.readings.channels,
+                machine=machine,
+                note=note,
+                advance=advance,
             )
         yield recordings
 

@@ -20,7 +20,7 @@ from cli.histories import recorded
 from cli.options import config_option, files_argument, load_settings, machine_option
 from cli.progress import note
 from detector.alerts import Change
-from detector.events import AlertChanged, Event, NotScored, ReadingDropped, Scored
+from detector.events import AlertChanged, Event, NotScored, ReadingDropped, Scored, ValueIgnored
 from detector.history import History
 from detector.scoring import Detector
 from trainer.wording import counted
@@ -94,7 +94,7 @@ def said(_: Detector, blocks: Iterator[tuple[History, list[Event]]], *, scores: 
         scored = [event for event in events if isinstance(event, Scored)]
         others = [event for event in events if not isinstance(event, Scored)]
         alerts = [event for event in others if isinstance(event, AlertChanged)]
-        lost = [event for event in others if isinstance(event, NotScored | ReadingDropped)]
+        lost = [event for event in others if isinstance(event, NotScored | ReadingDropped | ValueIgnored)]
         counts = Counter(event.reason.replace("_", " ") for event in lost)
         if scored:
             counts["scored"] = len(scored)

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 import msgspec
+from msgspec.structs import replace
 
 from cli.exits import CommandError, Exit
 from cli.options import config_option, json_option, load_settings, need_trainer
@@ -71,11 +72,18 @@ def _turn(machine: str | None, histories: list[History], settings: Settings) -> 
     rows = sum(map(len, enough))
     note(f"{machine or 'shared'}: {rows} stored readings of {len(enough)} machine(s){left_out}")
     try:
-        return summary(turn_of(enough, settings, machine, ("store",)))
+        return summary(turn_of(enough, _with_brief_report(settings), machine, ("store",)))
     except CommandError as error:
         if error.code is not Exit.DATA:
             raise
         return {"machine": machine, "promoted": False, "reason": "unusable_history", "text": str(error)}
+
+
+def _with_brief_report(settings: Settings) -> Settings:
+    """A full one takes seconds, which a daemon beside machines should not spend unless it is asked to."""
+    if settings.trainer.report != "auto":
+        return settings
+    return replace(settings, trainer=replace(settings.trainer, report="brief"))
 
 
 def _lines(settings: Settings) -> Iterator[tuple[str | None, list[History]]]:

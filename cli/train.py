@@ -27,9 +27,10 @@ from cli.tables import print_table
 from config import Settings
 from detector.history import History
 from registry.champions import Registry
-from trainer.wording import DAY, counted, duration, listed
+from trainer.wording import DAY, counted, duration, listed, rounded
 
 if TYPE_CHECKING:
+    from detector.manifest import Evidence, Threshold
     from trainer.export import ExportDiffers
     from trainer.problems import Unusable
     from trainer.stages import Stage
@@ -86,10 +87,13 @@ def train_one(history: tuple[Path, ...], settings: Settings, machine: str | None
         f"model       {manifest.model.kind}, {manifest.model.parameters} parameters, "
         f"code of {manifest.model.code}, windows of {manifest.window.length} x {len(manifest.sensors)}"
     )
+    evidence = threshold.evidence
+    assert evidence is not None, "a bundle that was just made tells all it knows"
     click.echo(
-        f"threshold   {threshold.value:.4g} = {threshold.mean:.4g} + {threshold.k:g} x {threshold.std:.4g} "
-        f"({threshold.method}, {threshold.windows} held-back windows, {threshold.above:.2%} of them above)"
+        f"threshold   {threshold.value:.4g} by {evidence.of(threshold.method).label}, "
+        f"{threshold.windows} held-back windows, {threshold.above:.2%} of them above"
     )
+    click.echo(f"expected    {expected(threshold, evidence)}")
     alerts, time = (
         counted(int(metrics["held_back_alerts"]), "alert"),
         duration(metrics["held_back_days"] * DAY),
@@ -98,7 +102,44 @@ def train_one(history: tuple[Path, ...], settings: Settings, machine: str | None
     click.echo(
         f"decision    {'in service' if turn.decision.promote else 'not in service'}: {turn.decision.text}"
     )
-    click.echo(f"report      {settings.state_dir / 'bundles' / manifest.id / 'report.html'}")
+    if "report.html" in turn.trained.files:
+        click.echo(f"report      {settings.state_dir / 'bundles' / manifest.id / 'report.html'}")
+    click.echo()
+    print_candidates(threshold, evidence)
+
+
+def expected(threshold: Threshold, evidence: Evidence) -> str:
+    """How often normal operation is to be expected to open an alert, and how well that is known."""
+    rate = evidence.of(threshold.method).alerts_per_day
+    beyond = ", extrapolated" if threshold.value > evidence.quiet else ""
+    return (
+        f"{rounded(rate.expected)} false alerts a day of a machine{beyond}; the "
+        f"{duration(evidence.days * DAY)} learned from show at least {rounded(rate.low)} "
+        f"and at most {rounded(rate.high)} (each at 95 %)"
+    )
+
+
+def print_candidates(threshold: Threshold, evidence: Evidence) -> None:
+    """What each method gives, the chosen one marked."""
+    labelled = evidence.candidates[0].recall is not None
+    columns = ("method", "threshold", "low", "high", "above", "alerts/day", "at least", "at most")
+    print_table(
+        (*columns, *(("precision", "recall", "F1") if labelled else ())),
+        (
+            (
+                f"{'*' if each.method == threshold.method else ' '} {each.label}",
+                *map(_number, (each.value, each.low, each.high)),
+                f"{each.above:.2%}",
+                *map(_number, msgspec.structs.astuple(each.alerts_per_day)),
+                *(map(_number, (each.precision, each.recall, each.f1)) if labelled else ()),
+            )
+            for each in evidence.candidates
+        ),
+    )
+
+
+def _number(number: float | None) -> str:
+    return "" if number is None else rounded(number)
 
 
 def train_each(history: tuple[Path, ...], settings: Settings, *, as_json: bool) -> None:
@@ -163,7 +204,8 @@ def _print(
             ),
             numbers_from=3,
         )
-        click.echo(f"reports in {settings.state_dir / 'bundles'}")
+        if settings.trainer.report != "off":
+            click.echo(f"reports in {settings.state_dir / 'bundles'}")
         for turn in turns:
             if not turn["promoted"]:
                 note(f"machine {turn['machine']} is not in service: {turn['text']}")

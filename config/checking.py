@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum, auto
 from pathlib import Path
 from typing import Literal, TypeVar, get_args, get_origin
@@ -13,7 +13,7 @@ import msgspec
 from config.environment import PASSWORD
 from config.options import suggest
 from config.problems import Location, UnmetError, shown
-from config.section import After, Before, Limits, Rule, Section, optional, parts
+from config.section import After, Before, Limits, Rule, Section, default_of, optional, parts
 
 SECRETS = {"password", "passwd", "passphrase", "secret"}
 NO_SECRETS = "must not be in this file, which is copied, backed up and shown to colleagues"
@@ -63,7 +63,10 @@ class _Checker:
         good: dict[str, object] = {}
         for field in fields:
             here = (*at, field.name)
-            raw = values.get(field.name, field.default)
+            raw = values.get(field.name, default_of(field))
+            if raw is msgspec.NODEFAULT:
+                self.faults.append(Fault(at, f"must have a {field.name}"))
+                continue
             try:
                 value = self._read(field.type, raw, here) if field.name in values else raw
                 if value is not _Refused.VALUE:
@@ -74,7 +77,7 @@ class _Checker:
             except UnmetError as unmet:
                 self._refuse(unmet, raw, here)
         unknown = [(*at, name) for name in values if name not in model.__struct_fields__]
-        self.faults += map(_unknown, unknown)
+        self.faults += [_unknown(location, model.__struct_fields__) for location in unknown]
         return _Refused.VALUE if unknown or len(good) < len(fields) else model(**good)
 
     def value(self, kind: object, raw: object, at: Location) -> object:
@@ -114,15 +117,21 @@ class _Checker:
                 raise UnmetError("must be a list")
             items = tuple(self.value(get_args(base)[0], item, (*at, i)) for i, item in enumerate(raw))
             return _Refused.VALUE if _Refused.VALUE in items else items
+        if get_origin(base) is Mapping:
+            if not isinstance(raw, dict):
+                raise UnmetError("must be a mapping")
+            word, kind = get_args(base)
+            named = {self.value(word, key, (*at, key)): self.value(kind, raw[key], (*at, key)) for key in raw}
+            return _Refused.VALUE if _Refused.VALUE in {*named, *named.values()} else named
         if isinstance(base, type) and issubclass(base, Section):
             return self.section(base, raw, at)
         return _READ[base](raw) if base in _READ else raw  # what `Before` made
 
 
-def _unknown(location: tuple[str, ...]) -> Fault:
+def _unknown(location: tuple[str, ...], siblings: tuple[str, ...]) -> Fault:
     if location[-1].lower() in SECRETS:
         return Fault(location, NO_SECRETS, hint=SECRETS_INSTEAD)
-    return Fault(location, f"unknown key, {suggest(location)}")
+    return Fault(location, f"unknown key, {suggest(location, siblings)}")
 
 
 def _bool(raw: object) -> bool:

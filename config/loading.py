@@ -56,9 +56,10 @@ def _put(values: object, names: Names, value: object) -> object:
 
 def _problem(fault: Fault, lines: Mapping[Location, int], environment: Overrides) -> Problem:
     """Says where the value at fault came from."""
-    # An item of a list belongs to the list.
+    # An item of a list or of a mapping belongs to it.
     option = tuple(part for part in fault.location if isinstance(part, str))
-    variable = environment.variables.get(option)
+    within = (option[:length] for length in range(len(option), 0, -1))
+    variable = next((environment.variables[each] for each in within if each in environment.variables), None)
     line = None if variable else lines.get(fault.location)
     value = fault.value
     if value is not None and line is None and variable is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -42,16 +42,16 @@ def sections() -> frozenset[Names]:
 
 def is_text(kind: object) -> bool:
     """Tells whether an option holds a name, a topic or a path, which are taken as they are written."""
-    return parts(optional(kind) or kind)[0] in {str, Path}
+    base = parts(optional(kind) or kind)[0]
+    return base is str or base is Path
 
 
-def suggest(names: Names) -> str:
-    """Says what an unknown name was probably meant to be."""
+def suggest(names: Names, siblings: Sequence[str]) -> str:
+    """Says what an unknown name was probably meant to be, in a section that knows `siblings`."""
     section, key = names[:-1], names[-1]
     known = {*options(), *sections()}
     if tuple(key.split(".")) in known:
         return f"write {key.rpartition('.')[2]} indented below {key.rpartition('.')[0]}"
-    siblings = [other[-1] for other in known if other[:-1] == section]
     if (sibling := nearest(key, siblings)) is not None:
         return f"nearest known: {'.'.join((*section, sibling))}"
     elsewhere = {other[-1]: ".".join(other) for other in sorted(known, reverse=True)}

@@ -12,7 +12,7 @@ import msgspec
 from config import yaml_source
 from config.options import Names
 from config.quantities import format_duration
-from config.section import Limits, Schema, Section, optional, parts
+from config.section import Limits, Schema, Section, default_of, optional, parts
 from config.settings import Settings
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -52,6 +52,8 @@ def plain(value: object) -> object:
     """Settings as a file may hold them: mappings, lists, texts and numbers."""
     if isinstance(value, Section):
         return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
+    if isinstance(value, dict):
+        return {name: plain(item) for name, item in value.items()}
     if isinstance(value, timedelta):
         return format_duration(value)
     if isinstance(value, tuple):
@@ -68,7 +70,7 @@ def _section(model: type[Section], names: Names, comments: Mapping[Names, str]) 
             # null: a section whose options are all commented out
             described |= {"type": ["object", "null"], **_section(field.type, here, comments)}
         else:
-            described |= {**_option(field.type), "default": plain(field.default)}
+            described |= {**_option(field.type), "default": plain(default_of(field))}
         properties[field.name] = described
     return {"additionalProperties": False, "properties": properties}
 
@@ -82,6 +84,8 @@ def _option(kind: object) -> dict[str, Any]:
         return {"anyOf": [_option(inner), {"type": "null"}]}
     if get_origin(base) is Literal:
         return {"type": "string", "enum": list(get_args(base))}
+    if get_origin(base) is Mapping:
+        return {"type": "object", "additionalProperties": _option(get_args(base)[1])}
     if get_origin(base) is tuple:
         return {"type": "array", "items": _option(get_args(base)[0])}
     limits = (mark for mark in marks if isinstance(mark, Limits))

@@ -59,6 +59,11 @@ def rule(*options: str) -> Callable[[Callable[[Any, Any], None]], Rule]:
     return lambda check: Rule(options, check)
 
 
+def default_of(field: msgspec.structs.FieldInfo) -> object:
+    """What an option is where it is not given; `msgspec.NODEFAULT` where it must be."""
+    return field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+
+
 def parts(kind: object) -> tuple[object, ...]:
     """The type within `Annotated`, then its marks."""
     return get_args(kind) if get_origin(kind) is Annotated else (kind,)

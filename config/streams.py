@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from config.problems import UnmetError
 from config.quantities import Duration, DurationOrOff, Positive, Size
-from config.section import After, AtLeastOne, Limits, Section, Share, Text, rule
+from config.section import After, AtLeastOne, Before, Limits, Schema, Section, Share, Text, rule
 from config.topics import MachineTopic, PlainTopic
 from detector.alerts import MAX_OPEN_WITHIN
+from detector.kinds import ChannelKind
 
 
 def _check_dotted(path: str) -> str:
@@ -22,6 +23,58 @@ def _check_dotted(path: str) -> str:
 DottedPath = Annotated[str, After(_check_dotted)]
 
 
+class Channel(Section, frozen=True):
+    """What a sensor is that is no plain measurement."""
+
+    kind: ChannelKind
+    period: Annotated[float, Limits(gt=0)] | None = None
+
+    @rule("period")
+    @staticmethod
+    def _only_angles_turn(period: float | None, before: Mapping[str, Any]) -> None:
+        if period is not None and before.get("kind", "angle") != "angle":
+            raise UnmetError("must be given for kind angle alone")
+
+    @property
+    def turn(self) -> float:
+        """A full turn of an angle: 360, unless it is told otherwise."""
+        return 360.0 if self.period is None else self.period
+
+
+KINDS = list(get_args(ChannelKind))
+
+
+def _read_channel(value: object) -> object:
+    """Reads `category` as `{kind: category}`."""
+    if isinstance(value, dict):
+        return value
+    if value not in KINDS:
+        raise UnmetError(f"must be {', '.join(KINDS[:-1])} or {KINDS[-1]}")
+    return {"kind": value}
+
+
+ChannelOrKind = Annotated[
+    Channel,
+    Before(_read_channel),
+    Schema(
+        {
+            "anyOf": [
+                {"type": "string", "enum": KINDS},
+                {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "required": ["kind"],
+                    "properties": {
+                        "kind": {"type": "string", "enum": KINDS},
+                        "period": {"type": ["number", "null"], "exclusiveMinimum": 0},
+                    },
+                },
+            ]
+        }
+    ),
+]
+
+
 class Readings(Section, frozen=True):
     """What the machines send."""
 
@@ -29,6 +82,7 @@ class Readings(Section, frozen=True):
     time: Text = "ts"
     values: DottedPath | None = None
     ignore: tuple[Text, ...] = ()
+    channels: Mapping[Text, ChannelOrKind] = {}
     interval: Annotated[DurationOrOff, Positive] = None
     lateness: Duration = timedelta(0)
     max_ahead: Duration = timedelta(hours=1)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+from config.problems import UnmetError
 from config.quantities import Duration, DurationOrOff, Positive, between
-from config.section import After, AtLeastOne, Limits, Section, Share, Text
+from config.section import After, AtLeastOne, Limits, Rule, Section, Share, Text, rule
+from detector.kinds import ImputationMethod, ScalingMethod
 
 
 class History(Section, frozen=True):
@@ -46,26 +49,74 @@ class Model(Section, frozen=True):
     patience: AtLeastOne = 8
 
 
-class Threshold(Section, frozen=True):
-    """The error above which normal windows are rare."""
+def _of(option: str, *methods: str) -> Rule:
+    """Only these methods take the option."""
 
-    method: Literal["mean_std"] = "mean_std"
-    k: Annotated[float, Limits(gt=0)] = 10.0
+    def check(value: object, before: Mapping[str, Any]) -> None:
+        method = before.get("method")
+        if value is not None and method is not None and method not in methods:
+            raise UnmetError(
+                f"must be left out where trainer.threshold.method is {method}",
+                hint=f"{option} belongs to method {' or '.join(methods)}; "
+                f"{method} takes {', '.join(DEFAULTS[method])}",
+            )
+
+    return Rule((option,), check)
+
+
+class Threshold(Section, frozen=True):
+    """The error above which normal windows are rare; an option that is None has its method's default."""
+
+    method: Literal["mean_std", "quantile", "pot", "calibrated"] = "calibrated"
+    k: Annotated[float, Limits(gt=0)] | None = None
+    q: Annotated[float, Limits(gt=0, lt=1)] | None = None
+    false_alerts_per_day: Annotated[float, Limits(gt=0)] | None = None
+    false_alarm_rate: Annotated[float, Limits(gt=0, lt=1)] | None = None
+
+    _k = _of("k", "mean_std")
+    _q = _of("q", "quantile")
+    _alerts = _of("false_alerts_per_day", "calibrated")
+    _rate = _of("false_alarm_rate", "pot", "calibrated")
+
+    @rule("false_alarm_rate")
+    @staticmethod
+    def _one_wish(rate: float | None, before: Mapping[str, Any]) -> None:
+        if rate is not None and before.get("false_alerts_per_day") is not None:
+            raise UnmetError(
+                "must be left out beside trainer.threshold.false_alerts_per_day",
+                hint="wish for alerts a day or for a share of windows",
+            )
+
+    def options(self, method: str) -> dict[str, float]:
+        """The options that a method works with: those given, if it is the chosen one, or its defaults."""
+        names = ("k", "q", "false_alerts_per_day", "false_alarm_rate") if method == self.method else ()
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return given or DEFAULTS[method]
+
+
+DEFAULTS = {
+    "mean_std": {"k": 10.0},
+    "quantile": {"q": 0.999},
+    "pot": {"false_alarm_rate": 1e-4},
+    "calibrated": {"false_alerts_per_day": 0.3},
+}
 
 
 class Trainer(Section, frozen=True):
     """What is fitted, and how."""
 
-    window: AtLeastOne = 30
+    window: AtLeastOne = 5
     stride: AtLeastOne = 1
     max_gap: Annotated[int, Limits(ge=0)] = 5
     calibration_share: Annotated[float, Limits(gt=0, lt=1)] = 0.3
     min_coverage: Share = 0.5
-    imputation: Literal["last", "mean", "median"] = "last"
-    scaling: Literal["standard", "minmax", "robust"] = "standard"
+    imputation: ImputationMethod = "last"
+    scaling: ScalingMethod = "standard"
     error: Literal["mse", "rmse", "mae"] = "mse"
-    smoothing: Annotated[float, Limits(ge=0, lt=1)] = 0.7
+    sensor_errors: Literal["relative", "absolute"] = "relative"
+    smoothing: Annotated[float, Limits(ge=0, lt=1)] = 0.8
     seed: Annotated[int, Limits(ge=0, lt=2**32)] = 0
+    report: Literal["auto", "full", "brief", "off"] = "auto"
     model: Model = Model()
     threshold: Threshold = Threshold()
 

@@ -10,7 +10,7 @@ from daemon import payloads
 from daemon.publisher import Outgoing
 from daemon.store import now
 from detector.alerts import Change
-from detector.events import AlertChanged, NotScored, ReadingDropped, Scored, StateChanged
+from detector.events import AlertChanged, NotScored, ReadingDropped, Scored, StateChanged, ValueIgnored
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,6 +50,8 @@ class Announcer:
                     self._score(event, pipeline)
             elif isinstance(event, ReadingDropped):
                 self._tally.count("reading_dropped", event.reason, machine=event.reading.machine)
+            elif isinstance(event, ValueIgnored):
+                self._tally.count("value_ignored", event.reason, machine=event.machine, sensor=event.sensor)
             elif isinstance(event, NotScored):
                 log.debug("window_not_scored", machine=event.machine, reason=event.reason)
             elif isinstance(event, StateChanged):

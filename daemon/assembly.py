@@ -228,4 +228,5 @@ def _decoder(settings: Settings) -> Decoder:
         values=readings.values,
         max_payload=readings.max_payload,
         ignore=readings.ignore,
+        channels=readings.channels,
     )

@@ -7,16 +7,19 @@ import math
 from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
+from detector.channels import GOOD_CATEGORY, is_category, number_of
 from detector.reading import Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
+    from config.streams import Channel
     from daemon.intake import Message
 
 
@@ -29,6 +32,8 @@ class RefusalReason(StrEnum):
     NOT_AN_OBJECT = "not_an_object"
     BAD_TIME = "bad_time"
     NOT_A_NUMBER = "not_a_number"
+    NOT_A_CATEGORY = "not_a_category"
+    NOT_BINARY = "not_binary"
     NOT_FINITE = "not_finite"
     NO_SENSOR = "no_sensor"
     BAD_NAME = "bad_name"
@@ -57,6 +62,8 @@ MAX_NAME = 256  # characters of a machine or sensor; names become part of topics
 GOOD_NAME = f"1 to {MAX_NAME} printable characters"
 MAX_SENSORS = 4_096  # of one reading; more are not a machine but a mistake
 MAX_TOPICS = 20_000  # topics that are remembered
+MAX_CATEGORIES = 10_000  # texts that are remembered
+NUMBERS = {float, type(None)}
 MAX_ORDERS = 1024  # orders of keys that are remembered; a sender that shuffles them has no end of them
 
 
@@ -68,7 +75,14 @@ class Decoder:
     """
 
     def __init__(
-        self, *, topic: str, time: str, values: str | None, max_payload: int, ignore: Iterable[str] = ()
+        self,
+        *,
+        topic: str,
+        time: str,
+        values: str | None,
+        max_payload: int,
+        ignore: Iterable[str] = (),
+        channels: Mapping[str, Channel] = MappingProxyType({}),
     ) -> None:
         """Prepares.
 
@@ -78,6 +92,7 @@ class Decoder:
             values: Dotted path to the object that holds the sensors; None for the top level.
             max_payload: Bytes above which a payload is refused unseen.
             ignore: Keys beside the sensors that are left out, whatever they hold.
+            channels: Sensors that hold something else than numbers, or numbers of some kind.
         """
         before, _, after = topic.partition("{machine}")
         self._around = before, after
@@ -87,7 +102,16 @@ class Decoder:
         self._ignore = tuple(ignore)
         self._names: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._machines: dict[str, str] = {}  # by topic
-        self._flat = msgspec.json.Decoder(dict[str, float | str | None])
+        kinds = {name: channel.kind for name, channel in channels.items()}
+        readers = {"category": self._category, "binary": _binary}
+        self._readers = {name: readers[kind] for name, kind in kinds.items() if kind in readers}
+        self._numbers: dict[str, float] = {}  # by the text of a category
+        self._texts: dict[float, str] = {}  # those that are new
+        self._flat: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(
+            dict[str, float | str | bool | None]
+            if "binary" in kinds.values()
+            else dict[str, float | str | None]
+        )
 
     def decode(self, message: Message) -> Reading | Refusal:
         """The reading, or why there is none."""
@@ -114,7 +138,10 @@ class Decoder:
         else:
             at = self._at(sensors, message)
             self._leave_out(sensors)
-            if str in set(map(type, sensors.values())):
+            for name, read in self._readers.items():
+                if name in sensors:
+                    sensors[name] = read(name, sensors[name])
+            if not NUMBERS.issuperset(map(type, sensors.values())):
                 for name, value in sensors.items():
                     _number(name, value)
         return sensors, at
@@ -167,7 +194,33 @@ class Decoder:
                 RefusalReason.NOT_AN_OBJECT, f"{'.'.join(self._path)} must be an object, got {_kind(sensors)}"
             )
         self._leave_out(sensors)
-        return {name: _number(name, value) for name, value in sensors.items()}, at
+        return {name: self._readers.get(name, _number)(name, value) for name, value in sensors.items()}, at
+
+    def _category(self, name: str, value: object) -> float | None:
+        """The number that stands for a category; an empty text is missing, as an empty cell is."""
+        if not isinstance(value, str):
+            if value is None or (isinstance(value, float) and math.isnan(value)):
+                return None
+            raise _Refused(RefusalReason.NOT_A_CATEGORY, f"{_short(name)} must be text, got {_kind(value)}")
+        number = self._numbers.get(value)
+        if number is not None:
+            return number
+        text = value.strip()
+        if not text:
+            return None
+        if not is_category(text):
+            detail = f"{_short(name)} must be {GOOD_CATEGORY}, got {_short(text)}"
+            raise _Refused(RefusalReason.NOT_A_CATEGORY, detail)
+        if len(self._numbers) >= MAX_CATEGORIES:
+            self._numbers.clear()
+        number = number_of(text)
+        self._numbers[value], self._texts[number] = number, text
+        return number
+
+    def new_texts(self) -> dict[float, str]:
+        """The texts of categories, by their numbers, that were not seen before or are forgotten."""
+        new, self._texts = self._texts, {}
+        return new
 
     def _leave_out(self, sensors: dict[str, Any]) -> None:
         for key in self._ignore:
@@ -206,6 +259,15 @@ def _number(name: str, value: object) -> float | None:
     if math.isinf(value):
         raise _Refused(RefusalReason.NOT_FINITE, f"{_short(name)} must be finite")
     return value
+
+
+def _binary(name: str, value: object) -> float | None:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, bool) or value in {0.0, 1.0}:
+        return float(value)
+    got = _short(value) if isinstance(value, float) else _kind(value)
+    raise _Refused(RefusalReason.NOT_BINARY, f"{_short(name)} must be true or false (or 1 or 0), got {got}")
 
 
 def _kind(value: object) -> str:

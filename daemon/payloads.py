@@ -39,7 +39,7 @@ def alert(event: AlertChanged) -> bytes:
                     "sensor": part.sensor,
                     "contribution": round(part.contribution, 6),
                     "value": part.value,
-                    "expected": _digits(part.expected),
+                    "expected": part.expected if isinstance(part.expected, str) else _digits(part.expected),
                 }
                 for part in event.sensors
             ],

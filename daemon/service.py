@@ -152,6 +152,7 @@ class Service:
                 )
             else:
                 readings.append(decoded)
+        transaction.texts = self._decoder.new_texts()
         events = self.pipeline.on_readings(readings)
         dropped = {id(event.reading) for event in events if isinstance(event, ReadingDropped)}
         transaction.readings = (

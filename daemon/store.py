@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from daemon.transaction import Transaction
 
-SCHEMA = 2
+SCHEMA = 3
 TABLES = """
 CREATE TABLE machines (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, snapshot BLOB) STRICT;
 CREATE TABLE layouts (id INTEGER PRIMARY KEY, sensors TEXT NOT NULL UNIQUE) STRICT;
@@ -41,12 +41,15 @@ CREATE TABLE dead_letters (
 ) STRICT;
 CREATE TABLE subscriptions (topic TEXT PRIMARY KEY) STRICT;
 """
+TEXTS = "CREATE TABLE texts (number INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;"  # since schema 3
+BEFORE_TEXTS = 2
 UNDELIVERABLE = "publication_too_large"  # the reason in the dead letters
 KEPT_PAYLOAD = 16_384  # bytes of a dead letter: enough to see what it was
 BUSY = 500  # milliseconds that a commit waits for another process; who waits sees no signal
 # Pages of 4 KiB in the log before they go to the file. Readings of many machines touch the same pages again
 # and again: at 1,000 machines this takes a third of the time that SQLite's own 1,000 pages take.
 CHECKPOINT = 4000
+MAX_TEXTS = 100_000  # of categories; 10 MB. Of more it is not known any longer what they were called
 MAX_NAMES = 1_000_000  # sensors of all stored layouts: memory of about 100 MB
 
 
@@ -104,7 +107,9 @@ class Store:
     def _prepare(self, *, read_only: bool) -> None:
         (version,) = self._database.execute("PRAGMA user_version").fetchone()
         if version == 0 and not read_only:
-            self._database.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {SCHEMA}; COMMIT;")
+            self._database.executescript(f"BEGIN; {TABLES} {TEXTS} PRAGMA user_version = {SCHEMA}; COMMIT;")
+        elif version == BEFORE_TEXTS and not read_only:
+            self._database.executescript(f"BEGIN; {TEXTS} PRAGMA user_version = {SCHEMA}; COMMIT;")
         elif version != SCHEMA:
             raise StoreError(
                 f"{self.path}: must have schema {SCHEMA}, got {version}: not made by this version"
@@ -137,6 +142,10 @@ class Store:
                     (machines[r.machine], r.at, layouts[r.sensors], r.values.tobytes())
                     for r in transaction.readings
                 ],
+            )
+            many(
+                "INSERT OR IGNORE INTO texts SELECT ?, ? WHERE (SELECT count(*) FROM texts) < ?",
+                [(int(number), text, MAX_TEXTS) for number, text in transaction.texts.items()],
             )
             many(
                 "UPDATE machines SET snapshot = ? WHERE id = ?",
@@ -276,7 +285,8 @@ class Store:
         moments = np.array([at for layout in times.values() for at in layout], dtype=np.int64)
         order = np.argsort(moments, kind="stable")
         values = np.concatenate(blocks)[order]
-        return merged(History(machine, sensors, moments[order], values), Grid(1))
+        texts = {float(n): text for n, text in self._database.execute("SELECT number, text FROM texts")}
+        return merged(History(machine, sensors, moments[order], values, texts=texts), Grid(1))
 
     def _rows(self, machine: str, since: int) -> Iterator[tuple[int, int, bytes]]:
         """Time, layout and numbers of a machine's readings, oldest first."""

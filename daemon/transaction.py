@@ -24,6 +24,7 @@ class Transaction:
         refusals: Messages for the dead letters.
         sent: Numbers of earlier outgoing messages that the broker has taken.
         undeliverable: Numbers of those that are too large for it, and the detail for the dead letters.
+        texts: What numbers in the readings stand for, where they are categories.
     """
 
     readings: list[Reading] = field(default_factory=list)
@@ -34,6 +35,7 @@ class Transaction:
     refusals: list[Refusal] = field(default_factory=list)
     sent: list[int] = field(default_factory=list)
     undeliverable: list[tuple[int, str]] = field(default_factory=list)
+    texts: dict[float, str] = field(default_factory=dict)
 
     def empty(self) -> bool:
         """Whether there is nothing to commit."""
@@ -41,4 +43,4 @@ class Transaction:
 
     def urgent(self) -> bool:
         """Whether anything waits for the commit; that the broker took a message may be noted later."""
-        return bool(self.readings or self.snapshots or self.outgoing or self.refusals)
+        return bool(self.readings or self.snapshots or self.outgoing or self.refusals or self.texts)

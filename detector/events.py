@@ -8,7 +8,7 @@ import msgspec
 
 from detector.alerts import Change, OpenAlert, Severity
 from detector.blame import SensorShare
-from detector.reading import Dropped, Reading
+from detector.reading import Dropped, Ignored, Reading
 
 
 class NotScoredReason(StrEnum):
@@ -35,6 +35,15 @@ class ReadingDropped(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     reading: Reading
     reason: Dropped
+
+
+class ValueIgnored(msgspec.Struct, frozen=True, gc=False):
+    """A sample's value counts as missing; `at` is the sample's time."""
+
+    machine: str
+    at: int
+    sensor: str
+    reason: Ignored
 
 
 class NotScored(msgspec.Struct, frozen=True, gc=False):
@@ -104,4 +113,4 @@ class StateChanged(msgspec.Struct, frozen=True, gc=False):
     alert: OpenAlert | None
 
 
-Event = ReadingDropped | NotScored | Scored | AlertChanged | StateChanged
+Event = ReadingDropped | ValueIgnored | NotScored | Scored | AlertChanged | StateChanged

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -88,7 +88,7 @@ class Window:
         return self._held == self.fleet.length
 
     def row(self, slot: int) -> NDArray[np.float32] | None:
-        """The sample of a slot, scaled, shape (F,); None where it is not held."""
+        """The sample of a slot, scaled, shape (C,); None where it is not held."""
         age = self._newest - slot
         if not 0 <= age < self._held:
             return None
@@ -127,19 +127,19 @@ class Fleet:
     at once, so that a sample costs a few list operations in Python.
 
     Attributes:
-        rows: The rings of all machines, one after another, shape (places * ring, F), NaN where missing.
+        rows: The rings of all machines, one after another, shape (places * ring, C), NaN where missing.
         smoothed: Each machine's smoothed part of the last error, shape (places, F).
         scores: Of the windows that were due at the last `score`; None if none was.
     """
 
     def __init__(self, detector: Detector) -> None:
         manifest = detector.manifest
-        width = len(manifest.sensors)
+        width = manifest.width
         self.detector = detector
         self.length, self.stride = manifest.window.length, manifest.window.stride
         self.ring = self.length + SPARE
         self.cells = self.length * width
-        self.nothing = np.full(width, np.nan)
+        self.nothing = np.full(len(manifest.sensors), np.nan)
         self.samples: list[NDArray[np.float64]] = []  # not written yet
         self.targets: list[int] = []  # the rows where they belong
         self.touched: list[Window] = []  # machines that took something since the last `score`
@@ -148,7 +148,7 @@ class Fleet:
         self.fresh: list[bool] = []  # and whether it does not continue the one before
         self.scores: Scores | None = None
         self.rows = np.empty((0, width), dtype=np.float32)
-        self.smoothed = np.empty((0, width))
+        self.smoothed = np.empty((0, len(manifest.sensors)))
         self.free: list[int] = []  # places without a machine
         self._steps = np.arange(-self.length, 0)
         self._fading = _fading(manifest.error.smoothing)
@@ -157,9 +157,9 @@ class Fleet:
         """Makes a place for one more machine."""
         if not self.free:
             known = len(self.smoothed)
-            more, width = max(1, known), self.smoothed.shape[1]
-            self.rows = np.concatenate([self.rows, np.empty((more * self.ring, width), np.float32)])
-            self.smoothed = np.concatenate([self.smoothed, np.empty((more, width))])
+            more = max(1, known)
+            self.rows = _longer(self.rows, more * self.ring)
+            self.smoothed = _longer(self.smoothed, more)
             self.free += range(known + more - 1, known - 1, -1)
         return Window(self, self.free.pop())
 
@@ -219,6 +219,11 @@ class Fleet:
                 smoothed[start:row] = self._fading[: row - start, : row - start] @ smoothed[start:row]
             means[window.place] = smoothed[row - 1]
         return smoothed
+
+
+def _longer(array: NDArray[Any], more: int) -> NDArray[Any]:
+    """The array with so many rows more, which hold anything."""
+    return np.concatenate([array, np.empty((more, array.shape[1]), array.dtype)])
 
 
 @lru_cache(maxsize=4)  # thousands of fleets have the same one

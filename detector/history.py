@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from detector.channels import increase
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -29,6 +31,7 @@ class History:
         at: Times in milliseconds since the epoch, ascending, shape (N,), int64.
         values: Shape (N, F), float64; NaN where a value is missing.
         label: 0 normal, 1 anomalous, -1 unknown, shape (N,), int8; None without labels.
+        texts: The texts behind the numbers of categories, as far as they are known.
     """
 
     machine: str
@@ -36,6 +39,7 @@ class History:
     at: NDArray[np.int64]
     values: NDArray[np.float64]
     label: NDArray[np.int8] | None = None
+    texts: Mapping[float, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.values.shape != (len(self.at), len(self.sensors)):
@@ -50,7 +54,7 @@ class History:
     def rows(self, keep: slice | NDArray[np.bool_] | NDArray[np.intp]) -> History:
         """The chosen rows, in the order in which they were chosen."""
         label = None if self.label is None else self.label[keep]
-        return History(self.machine, self.sensors, self.at[keep], self.values[keep], label)
+        return replace(self, at=self.at[keep], values=self.values[keep], label=label)
 
     def select(self, sensors: tuple[str, ...]) -> History:
         """The chosen sensors in the given order; a sensor that was not recorded is all NaN."""
@@ -61,7 +65,7 @@ class History:
         for i, name in enumerate(sensors):
             if name in column:
                 values[:, i] = self.values[:, column[name]]
-        return History(self.machine, sensors, self.at, values, self.label)
+        return replace(self, sensors=sensors, values=values)
 
     def normal(self) -> History:
         """The rows that are not labelled anomalous."""
@@ -73,14 +77,15 @@ def merged(history: History, grid: Grid) -> History:
 
     For stored readings, which may hold only some of the sensors each; a row's time is the first one's.
     """
-    slots, first, row = np.unique(_slots(history, grid), return_index=True, return_inverse=True)
+    own = _own(history, grid).slots(history.at)
+    slots, first, row = np.unique(own, return_index=True, return_inverse=True)
     values = np.full((len(slots), len(history.sensors)), np.nan)
     for column in range(values.shape[1]):
         there = np.flatnonzero(~np.isnan(history.values[:, column]))
         rows, earliest = np.unique(row[there], return_index=True)
         values[rows, column] = history.values[there[earliest], column]
     label = None if history.label is None else history.label[first]
-    return History(history.machine, history.sensors, history.at[first], values, label)
+    return replace(history, at=history.at[first], values=values, label=label)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,7 +94,8 @@ class Segment:
 
     Attributes:
         slots: Consecutive grid slots, shape (N,), int64.
-        values: Shape (N, F), float64; a slot without a reading is a row of NaN.
+        values: Shape (N, F), float64; a slot without a reading is a row of NaN; of a counter, what it
+            grew by since the slot before.
         read: Whether a reading filled the slot, shape (N,), bool.
     """
 
@@ -98,13 +104,26 @@ class Segment:
     read: NDArray[np.bool_]
 
 
-def segments(history: History, grid: Grid, max_gap: int) -> Iterator[Segment]:
+def segments(history: History, grid: Grid, max_gap: int, counters: Collection[str] = ()) -> Iterator[Segment]:
     """Puts a history on the grid, exactly as `Sampler` does with the same rows one by one.
 
     The first row of a slot counts; holes of up to `max_gap` slots become rows of NaN.
     """
-    slots, first = np.unique(_slots(history, grid), return_index=True)
+    yield from segments_on(history, _own(history, grid), max_gap, counters)
+
+
+def segments_on(
+    history: History, grid: Grid, max_gap: int, counters: Collection[str] = ()
+) -> Iterator[Segment]:
+    """The same for a machine whose own grid is known; a piece of its history then lies as the whole does."""
+    slots, first = np.unique(grid.slots(history.at), return_index=True)
     values = history.values[first]
+    counted = [i for i, name in enumerate(history.sensors) if name in counters]
+    if counted:
+        shown = values[:, counted]
+        values[:, counted] = np.nan
+        adjoins = np.flatnonzero(np.diff(slots) == 1) + 1
+        values[adjoins[:, None], counted] = increase(shown[adjoins], shown[adjoins - 1])
     cuts = np.flatnonzero(np.diff(slots) > max_gap + 1) + 1
     for start, stop in zip([0, *cuts], [*cuts, len(slots)], strict=True):
         if start == stop:
@@ -117,8 +136,8 @@ def segments(history: History, grid: Grid, max_gap: int) -> Iterator[Segment]:
         yield Segment(np.arange(slots[start], slots[stop - 1] + 1), rows, read)
 
 
-def _slots(history: History, grid: Grid) -> NDArray[np.int64]:
-    return grid.of_machine(int(history.at[0])).slots(history.at) if len(history) else history.at
+def _own(history: History, grid: Grid) -> Grid:
+    return grid.of_machine(int(history.at[0])) if len(history) else grid
 
 
 def window_starts(segment: Segment, spec: WindowSpec) -> tuple[NDArray[np.intp], NDArray[np.float64]]:

@@ -77,13 +77,13 @@ class LiteRTModel:
         Args:
             content: The `.tflite` file.
             length: T, samples per window.
-            width: F, sensors.
+            width: C, columns.
             packed: Whether XNNPACK runs it, from a copy of the weights in its own order: three times
                 as fast on 64 windows at once, no faster on one, and for the default model 220 KiB of
                 memory instead of 140.
 
         Raises:
-            UnusableModel: LiteRT cannot load it, or its input or output is not (N, T, F).
+            UnusableModel: LiteRT cannot load it, or its input or output is not (N, T, C).
         """
         shape = (length, width)
         try:

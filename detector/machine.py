@@ -110,18 +110,24 @@ class Machine:
         manifest = self.detector.manifest
         self.grid = grid
         self._sampler = Sampler(
-            manifest.sensors, grid, max_gap=manifest.window.max_gap, lateness=self._stream.lateness
+            manifest.sensors,
+            grid,
+            max_gap=manifest.window.max_gap,
+            lateness=self._stream.lateness,
+            counters=self.detector.columns.counters,
         )
 
     def _holds(self, reading: Reading) -> bool:
         """Whether the window has a value for all that the reading brings."""
         assert self.grid is not None
         assert self.window is not None
+        assert self.detector is not None
+        starts = self.detector.columns.starts
         row = self.window.row(self.grid.slot(reading.at))
         if row is None:
             return False
         return not any(
-            np.isnan(row[column]) and not np.isnan(reading.values[source])
+            np.isnan(row[starts[column]]) and not np.isnan(reading.values[source])
             for column, source in self._sampler.layout(reading.sensors).columns
         )
 
@@ -157,9 +163,10 @@ class Machine:
         events: list[Event] = [scored]
         changed = self.alerts.observe(self.name, at, score, self._policy)
         if changed is not None:
+            said = self.detector.columns.say(values)
             expected = self.detector.expected(scores.errors.last[row])
             events.append(
-                self._alert(*changed, scored, blame(manifest.sensors, scores.share[row], values, expected))
+                self._alert(*changed, scored, blame(manifest.sensors, scores.share[row], said, expected))
             )
             if changed[0] is Change.UPDATED and self.state is MachineState.ALERT:
                 events.append(self.present(at))

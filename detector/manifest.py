@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from hashlib import sha256
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import msgspec
 
+from detector.channels import Channel
 from detector.grid import Grid
+from detector.kinds import ImputationMethod, ScalingMethod
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,9 +19,8 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 
-ImputationMethod = Literal["last", "mean", "median"]
-ScalingMethod = Literal["standard", "minmax", "robust"]
 ErrorKind = Literal["mse", "rmse", "mae"]
+ThresholdMethod = Literal["mean_std", "quantile", "pot", "calibrated"]
 
 
 class _Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,29 +56,163 @@ class WindowSpec(_Spec, frozen=True):
 
 
 class ImputerSpec(_Spec, frozen=True):
-    """How missing values are filled; `fallback` has one value per sensor (mean or median)."""
+    """How missing values are filled; see `detector.inputs.Imputer`.
+
+    Attributes:
+        method: The way.
+        fallback: One value per column, in the column's own unit.
+        references: For `knn`, rows of scaled columns, shape (R, C).
+        regressions: For `iterative`, of each scaled column its slope along each column (0 along
+            itself) and its intercept, shape (C, C + 1).
+    """
 
     method: ImputationMethod
     fallback: tuple[float, ...]
+    references: tuple[tuple[float, ...], ...] = ()
+    regressions: tuple[tuple[float, ...], ...] = ()
+
+    def check(self, width: int) -> None:
+        """Raises `ValueError` unless it fits so many columns."""
+        _check_numbers("imputer.fallback", self.fallback, width)
+        for row in self.references:
+            _check_numbers("imputer.references", row, width)
+        for row in self.regressions:
+            _check_numbers("imputer.regressions", row, width + 1)
+        if (self.method == "knn") != bool(self.references):
+            raise ValueError("imputer.references: must be there for knn alone")
+        if len(self.regressions) != (width if self.method == "iterative" else 0):
+            raise ValueError("imputer.regressions: must be one per column for iterative, else none")
+
+
+class Curve(_Spec, frozen=True):
+    """A scaled column as a curve through points; both strictly ascending, of the same length."""
+
+    values: tuple[float, ...]
+    levels: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        for numbers in (self.values, self.levels):
+            ascends = all(a < b for a, b in pairwise(numbers)) and all(map(math.isfinite, numbers))
+            if not ascends or not 0 < len(numbers) == len(self.values):
+                raise ValueError("scaler.curves: must be points of ascending values and levels")
 
 
 class ScalerSpec(_Spec, frozen=True):
-    """`scaled = (value - offset) / scale`, one pair per sensor, scale > 0."""
+    """`scaled = (value - offset) / scale`, one pair per column, scale > 0.
+
+    Attributes:
+        method: How they were found.
+        offset: In the column's own unit.
+        scale: In the column's own unit; beyond the ends of a curve, the same slope goes on.
+        curves: For `quantile`, of each column the curve that replaces the straight line, if any.
+    """
 
     method: ScalingMethod
     offset: tuple[float, ...]
     scale: tuple[float, ...]
+    curves: tuple[Curve | None, ...] = ()
+
+    def check(self, width: int) -> None:
+        """Raises `ValueError` unless it fits so many columns."""
+        _check_numbers("scaler.offset", self.offset, width)
+        _check_numbers("scaler.scale", self.scale, width)
+        if min(self.scale) <= 0:
+            raise ValueError("scaler.scale: must be above 0 for every column")
+        if self.curves and len(self.curves) != width:
+            raise ValueError(f"scaler.curves: must be {width}, one per column, or none")
+
+
+def _check_numbers(name: str, numbers: tuple[float, ...], count: int) -> None:
+    if len(numbers) != count or not all(map(math.isfinite, numbers)):
+        raise ValueError(f"{name}: must hold {count} finite numbers, one per column")
 
 
 class ErrorSpec(_Spec, frozen=True):
-    """The reconstruction error of a window, and the weight of the past in its average."""
+    """The reconstruction error of a window.
+
+    Attributes:
+        kind: What is done with the differences of window and reconstruction.
+        smoothing: Weight of the past in the error's average.
+        usual: Each sensor's mean error on normal rows, > 0, by which its errors are divided, so that
+            1 is usual for every sensor; none: they are not divided.
+    """
 
     kind: ErrorKind = "mse"
     smoothing: float = 0.0
+    usual: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.smoothing < 1:
             raise ValueError(f"error.smoothing: must be at least 0 and below 1, got {self.smoothing}")
+        if self.usual is not None and not all(math.isfinite(mean) and mean > 0 for mean in self.usual):
+            raise ValueError("error.usual: must be finite and above 0 for every sensor")
+
+
+class Rate(_Spec, frozen=True):
+    """How often something happens in a day, as far as it is known.
+
+    Attributes:
+        expected: The median of what it may be.
+        low: With a confidence of 95 % it is not lower.
+        high: With a confidence of 95 % it is not higher.
+    """
+
+    expected: float
+    low: float
+    high: float
+
+
+class Candidate(_Spec, frozen=True):
+    """What one method gives for a threshold, and what that would mean.
+
+    Attributes:
+        method: How it was found.
+        options: The method's options.
+        value: The threshold, > 0, in units of the reconstruction error.
+        above: Share of the calibration windows above it.
+        alerts_per_day: Alerts that would open on a normal day of one machine.
+        low: With a confidence of 95 % the threshold that keeps what is wanted is not lower; None
+            where nothing is wanted of the method.
+        high: The same, not higher.
+        precision: Share of the alarmed rows that are labelled anomalous; None without labels or alarms.
+        recall: Share of the rows labelled anomalous that are alarmed; None without labels.
+        f1: Their harmonic mean.
+    """
+
+    method: ThresholdMethod
+    options: dict[str, float]
+    value: float
+    above: float
+    alerts_per_day: Rate
+    low: float | None = None
+    high: float | None = None
+    precision: float | None = None
+    recall: float | None = None
+    f1: float | None = None
+
+    @property
+    def label(self) -> str:
+        """The method with its options, for people: `mean_std (k 10)`."""
+        return f"{self.method} ({', '.join(f'{name} {value:g}' for name, value in self.options.items())})"
+
+
+class Evidence(_Spec, frozen=True):
+    """What the calibration windows say about any threshold.
+
+    Attributes:
+        days: Normal time that they stand for, of all machines together.
+        quiet: The lowest threshold at which no alert opens in them; what is said of a higher one is
+            extrapolated.
+        candidates: What each method gives.
+    """
+
+    days: float
+    quiet: float
+    candidates: tuple[Candidate, ...]
+
+    def of(self, method: ThresholdMethod) -> Candidate:
+        """What this method gives."""
+        return next(each for each in self.candidates if each.method == method)
 
 
 class Threshold(_Spec, frozen=True):
@@ -85,20 +221,22 @@ class Threshold(_Spec, frozen=True):
     Attributes:
         value: The threshold itself, > 0, in units of the reconstruction error.
         method: How it was found.
-        k: Standard deviations above the mean, for `mean_std`.
+        k: Standard deviations above the mean, for `mean_std`; None for other methods.
         mean: Mean error of the calibration windows.
         std: Standard deviation of their errors.
         windows: Number of calibration windows.
         above: Share of them above the threshold.
+        evidence: What else is known; None in bundles of older versions.
     """
 
     value: float
-    method: Literal["mean_std"]
-    k: float
+    method: ThresholdMethod
+    k: float | None
     mean: float
     std: float
     windows: int
     above: float
+    evidence: Evidence | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.value) and self.value > 0):
@@ -150,6 +288,7 @@ class Manifest(_Spec, frozen=True):
         metrics: Figures of the training, by name.
         libraries: Versions that made it.
         files: sha256 of every other file of the bundle, by file name.
+        channels: What those sensors stand for that are no plain measurements, by sensor.
     """
 
     schema: int
@@ -168,20 +307,23 @@ class Manifest(_Spec, frozen=True):
     metrics: dict[str, float]
     libraries: dict[str, str]
     files: dict[str, str]
+    channels: dict[str, Channel] = {}
 
     def __post_init__(self) -> None:
         count = len(self.sensors)
         if count == 0 or len(set(self.sensors)) != count:
             raise ValueError("sensors: must be one or more different names")
-        for name, numbers in (
-            ("imputer.fallback", self.imputer.fallback),
-            ("scaler.offset", self.scaler.offset),
-            ("scaler.scale", self.scaler.scale),
-        ):
-            if len(numbers) != count or not all(map(math.isfinite, numbers)):
-                raise ValueError(f"{name}: must hold {count} finite numbers, one per sensor")
-        if min(self.scaler.scale) <= 0:
-            raise ValueError("scaler.scale: must be above 0 for every sensor")
+        if not self.channels.keys() <= {*self.sensors}:
+            raise ValueError("channels: must be of sensors")
+        if self.error.usual is not None and len(self.error.usual) != count:
+            raise ValueError(f"error.usual: must hold {count} numbers, one per sensor")
+        self.imputer.check(self.width)
+        self.scaler.check(self.width)
+
+    @property
+    def width(self) -> int:
+        """C, the columns that the model sees of its F sensors."""
+        return sum(self.channels[name].width if name in self.channels else 1 for name in self.sensors)
 
 
 class UnreadableManifest(ValueError):

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from detector.events import Event, ReadingDropped
+from detector.events import Event, ReadingDropped, ValueIgnored
 from detector.fleet import Fleet
 from detector.machine import Machine, Snapshot
-from detector.reading import Dropped, Reading
+from detector.reading import Dropped, Ignored, Reading
 from detector.stream import StreamPolicy
 
 if TYPE_CHECKING:
@@ -152,6 +152,10 @@ class Pipeline:
                 self._flush(events)
             fleet = window.fleet
             self._busy.add(fleet)
+            columns = fleet.detector.columns
+            if columns.known and (strange := columns.strange(sample.values)):
+                reason = Ignored.NEW_CATEGORY
+                self._turns.append([ValueIgnored(machine.name, sample.at, each, reason) for each in strange])
             row = window.push(sample)
             if row is not None:
                 self._cells += fleet.cells

@@ -19,8 +19,9 @@ class Reading(msgspec.Struct, frozen=True, eq=False, gc=False):
         machine: The machine's name.
         at: Time of the reading, in milliseconds since the epoch, by the machine's own clock.
         sensors: Names, in the order of `values`.
-        values: Shape (len(sensors),), float64. NaN says that the sensor reported no value, while
-            a sensor that is not named may still follow in another reading of the same instant.
+        values: Shape (len(sensors),), float64; of a category, `detector.channels.number_of` its text.
+            NaN says that the sensor reported no value, while a sensor that is not named may still
+            follow in another reading of the same instant.
         received_at: When the reading arrived, in milliseconds since the epoch; None in replay.
     """
 
@@ -39,3 +40,9 @@ class Dropped(StrEnum):
     FUTURE = "future"
     NO_KNOWN_SENSOR = "no_known_sensor"
     TOO_MANY_MACHINES = "too_many_machines"
+
+
+class Ignored(StrEnum):
+    """Why a single value counts as missing; also the log field and the metric label."""
+
+    NEW_CATEGORY = "new_category"  # none that was seen in training

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from detector.channels import increase
 from detector.reading import Dropped, Reading
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from numpy.typing import NDArray
 
     from detector.grid import Grid
@@ -22,7 +25,7 @@ class Sample(msgspec.Struct, frozen=True, eq=False, gc=False):
     Attributes:
         slot: Its slot of the grid.
         at: The slot's time, in milliseconds since the epoch.
-        values: Shape (F,), float64, NaN where missing.
+        values: Shape (F,), float64, NaN where missing; of a counter, what it grew by since the slot before.
         missed: Empty slots directly before it; None when it does not continue what was before
             (the first sample, or the first after a hole longer than a window may bridge).
     """
@@ -90,6 +93,8 @@ class Sampler:
     """
 
     __slots__ = (
+        "_before",
+        "_counters",
         "_grid",
         "_lateness",
         "_latest",
@@ -103,7 +108,15 @@ class Sampler:
         "emitted",
     )
 
-    def __init__(self, sensors: tuple[str, ...], grid: Grid, *, max_gap: int, lateness: int) -> None:
+    def __init__(
+        self,
+        sensors: tuple[str, ...],
+        grid: Grid,
+        *,
+        max_gap: int,
+        lateness: int,
+        counters: Collection[str] = (),
+    ) -> None:
         """Starts empty.
 
         Args:
@@ -111,7 +124,10 @@ class Sampler:
             grid: The grid.
             max_gap: Empty slots in a row that a window may bridge.
             lateness: Milliseconds by which a reading may come after a later one.
+            counters: Those of the sensors whose increase is wanted.
         """
+        self._counters = [i for i, name in enumerate(sensors) if name in counters]
+        self._before: NDArray[np.float64] | None = None  # what counters showed in the newest slot
         self._sensors = sensors
         self._grid = grid
         self._max_gap = max_gap
@@ -193,7 +209,17 @@ class Sampler:
         if missed is not None and missed > self._max_gap:
             missed = None
         self.emitted = self._newest = slot
+        if self._counters:
+            values = self._counted(values, adjoins=missed == 0)
         return Sample(slot, self._grid.time(slot), values, missed)
+
+    def _counted(self, values: NDArray[np.float64], *, adjoins: bool) -> NDArray[np.float64]:
+        """The values of a slot, with the increase of each counter since the slot right before."""
+        shown, before = values[self._counters], self._before
+        self._before = shown
+        counted = values.copy()
+        counted[self._counters] = increase(shown, before) if adjoins and before is not None else np.nan
+        return counted
 
     def layout(self, sensors: tuple[str, ...]) -> Layout:
         """Where a reading's values belong."""

@@ -1,4 +1,4 @@
-"""Windows become reconstruction errors: impute, scale, reconstruct, compare."""
+"""Windows become reconstruction errors: impute, reconstruct, compare."""
 
 from __future__ import annotations
 
@@ -8,67 +8,20 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from detector.channels import Columns
+from detector.inputs import Inputs
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from detector.manifest import ErrorKind, ImputerSpec, Manifest, ScalerSpec
+    from detector.manifest import ErrorKind, Manifest
 
 
 class Autoencoder(Protocol):
     """Reconstructs scaled windows."""
 
     def reconstruct(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Shape (N, T, F) in and out; no NaN in. Row by row the same whatever N is, up to rounding."""
-
-
-class Scaler:
-    """`(value - offset) / scale` per sensor, and back."""
-
-    def __init__(self, spec: ScalerSpec) -> None:
-        self._offset = np.asarray(spec.offset)
-        self._scale = np.asarray(spec.scale)
-
-    def scale(self, values: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Shape (..., F), any leading axes; NaN stays NaN."""
-        with np.errstate(over="ignore"):  # what overflows is clipped
-            scaled: NDArray[np.float64] = (values - self._offset) / self._scale
-        return scaled.clip(-MAX_SCALED, MAX_SCALED).astype(np.float32)
-
-    def restore(self, scaled: NDArray[np.float32]) -> NDArray[np.float64]:
-        """The inverse of `scale`, in the sensors' own units."""
-        values: NDArray[np.float64] = scaled * self._scale + self._offset
-        return values
-
-
-MAX_SCALED = 1e6  # a value of 1e300 must give a large error, not an infinite one
-
-
-class Imputer:
-    """Fills missing values of a scaled window from that window and from fitted constants alone.
-
-    `last` takes the sensor's newest earlier value in the window, else its oldest later one, else
-    the fallback. A window's result therefore never depends on what was before the window.
-    """
-
-    def __init__(self, spec: ImputerSpec, scaler: Scaler) -> None:
-        self._method = spec.method
-        self._fallback = scaler.scale(np.asarray(spec.fallback))
-
-    def fill(self, windows: NDArray[np.float32], missing: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Returns scaled windows (N, T, F) without NaN; `missing` has the same shape."""
-        if self._method != "last":
-            return np.where(missing, self._fallback, windows)
-        steps = np.arange(windows.shape[1])[None, :, None]
-        newest = np.maximum.accumulate(np.where(missing, -1, steps), axis=1)
-        first = np.argmin(missing, axis=1)[:, None, :]  # the first present; 0 when there is none
-        source = np.where(newest >= 0, newest, first)
-        filled = np.take_along_axis(windows, source, axis=1)
-        return np.where(np.isnan(filled), self._fallback, filled)
-
-
-REFINEMENTS = (
-    3  # more change nothing: measured on one of three sensors missing, 10 and 20 give the same score
-)
+        """Shape (N, T, C) in and out; no NaN in. Row by row the same whatever N is, up to rounding."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,11 +29,12 @@ class Errors:
     """Reconstruction errors of N windows.
 
     Attributes:
-        share: Shape (N, F), float64: each sensor's part of the window's error; a row sums to the
-            mean over all values that were there. Imputed values count nothing.
+        share: Shape (N, F), float64: each sensor's part of the window's error, divided by what is
+            usual for it where the manifest says so; a row sums to the mean over all values that
+            were there. Imputed values count nothing.
         coverage: Shape (N,): share of values that were there.
         missing: Shape (N, F): whether any of the sensor's values was imputed.
-        last: Shape (N, F): the reconstruction of the newest sample, scaled.
+        last: Shape (N, C): the reconstruction of the newest sample, scaled.
     """
 
     share: NDArray[np.float64]
@@ -144,29 +98,32 @@ class Detector:
     def __init__(self, manifest: Manifest, model: Autoencoder) -> None:
         self.manifest = manifest
         self.model = model
-        self._scaler = Scaler(manifest.scaler)
-        self._imputer = Imputer(manifest.imputer, self._scaler)
+        self.columns = Columns(manifest.sensors, manifest.channels)
+        self._inputs = Inputs(self.columns, manifest.imputer, manifest.scaler)
         self._absolute = manifest.error.kind == "mae"
+        self._usual = 1.0 if manifest.error.usual is None else np.asarray(manifest.error.usual)
 
     def scale(self, samples: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Scales samples, shape (..., F); NaN, where a value is missing, stays NaN."""
-        return self._scaler.scale(samples)
+        """See `Inputs.scale`."""
+        return self._inputs.scale(samples)
 
     def errors(self, windows: NDArray[np.float32]) -> Errors:
-        """Reconstructs scaled windows of shape (N, T, F), N >= 1, NaN where values are missing.
+        """Reconstructs scaled windows of shape (N, T, C), N >= 1, NaN where values are missing.
 
         The missing values of `windows` are filled in place.
         """
-        count, length, width = windows.shape
+        count, length, _ = windows.shape
+        width = len(self.manifest.sensors)
         # Scaled values are bounded, so a sum is NaN if and only if one of them is.
         (incomplete,) = np.isnan(windows.reshape(count, -1).sum(axis=1)).nonzero()
         missing = np.zeros((count, width), dtype=np.bool_)
         there = np.full(count, float(length * width))
         if len(incomplete):
             holes: NDArray[np.bool_] = np.isnan(windows[incomplete])
-            missing[incomplete] = holes.any(axis=1)
-            there[incomplete] -= holes.sum(axis=(1, 2))
-            windows[incomplete] = self._imputer.fill(windows[incomplete], holes)
+            without = self.columns.first(holes)
+            missing[incomplete] = without.any(axis=1)
+            there[incomplete] -= without.sum(axis=(1, 2))
+            windows[incomplete] = self._inputs.fill(windows[incomplete], holes)
         rebuilt = self.model.reconstruct(windows)
         if len(incomplete):
             self._refine(windows, rebuilt, incomplete, holes)
@@ -180,7 +137,7 @@ class Detector:
             else np.einsum("ntf,ntf->nf", difference, difference)
         )
         return Errors(
-            share=summed / np.maximum(there, 1.0)[:, None],
+            share=self.columns.summed(summed) / (np.maximum(there, 1.0)[:, None] * self._usual),
             coverage=there / (length * width),
             missing=missing,
             last=rebuilt[:, -1, :].copy(),
@@ -205,14 +162,14 @@ class Detector:
         them: a dead sensor would look like a failing machine.
         """
         filled = windows[incomplete]
-        for _ in range(REFINEMENTS):
+        for _ in range(self._inputs.refinements):
             filled[holes] = rebuilt[incomplete][holes]
             rebuilt[incomplete] = self.model.reconstruct(filled)
         windows[incomplete] = filled
 
-    def expected(self, last: NDArray[np.float32]) -> NDArray[np.float64]:
-        """What the sensors should have shown, from a row of `Errors.last`, in their own units, shape (F,)."""
-        return self._scaler.restore(last)
+    def expected(self, last: NDArray[np.float32]) -> list[float | str]:
+        """What the F sensors should have shown, from a row of `Errors.last`; see `Columns.decode`."""
+        return self._inputs.restore(last)
 
 
 def total(share: NDArray[np.float64], kind: ErrorKind) -> NDArray[np.float64]:

@@ -123,9 +123,7 @@ def load(bundle: Bundle, *, packed: bool = True) -> Detector:
     manifest = bundle.manifest
     try:
         content = (bundle.path / MODEL).read_bytes()
-        model = LiteRTModel(
-            content, length=manifest.window.length, width=len(manifest.sensors), packed=packed
-        )
+        model = LiteRTModel(content, length=manifest.window.length, width=manifest.width, packed=packed)
     except (OSError, UnusableModel) as error:
         raise BundleError(f"bundle {manifest.id}: {MODEL}: {error}") from error
     return Detector(manifest, model)

@@ -1,4 +1,4 @@
-"""The threshold, from held-back rows that are replayed exactly as the daemon would see them."""
+"""What a detector says about rows: replayed exactly as the daemon would see them, and its usual errors."""
 
 from __future__ import annotations
 
@@ -9,20 +9,24 @@ import numpy as np
 
 from detector.alerts import AlertPolicy, Change
 from detector.events import AlertChanged, Scored
-from detector.manifest import Threshold
+from detector.history import segments, windows
 from detector.pipeline import Champions, Pipeline
 from detector.replay import replay
 from detector.stream import StreamPolicy
-from trainer.problems import Unusable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from config.training import Threshold as ThresholdSettings
+    from detector.events import Event
     from detector.history import History
     from detector.scoring import Detector
+    from trainer.parts import Parts
+
+CHUNK = 1024  # windows reconstructed at once
+SMALLEST_USUAL = 1e-12  # where the model knows all of them by heart
+LEAST_USUAL = 1e-3  # of the sensors' mean: one that the model knows by heart must not outweigh all others
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +47,14 @@ class Replayed:
         return np.array([scored.error for scored in self.scored])
 
     @property
+    def errors_by_machine(self) -> tuple[NDArray[np.float64], ...]:
+        """The same of each machine, in order of time, shapes (N,)."""
+        machines: dict[str, list[float]] = {}
+        for scored in self.scored:
+            machines.setdefault(scored.machine, []).append(scored.error)
+        return tuple(map(np.array, machines.values()))
+
+    @property
     def above(self) -> float:
         """Share of the windows with a score above 1; 0 without windows."""
         return sum(scored.anomaly for scored in self.scored) / max(1, len(self.scored))
@@ -58,10 +70,8 @@ def together(replays: Sequence[Replayed]) -> Replayed:
 
 def replay_rows(detector: Detector, histories: Sequence[History], alerts: AlertPolicy) -> Replayed:
     """Sends rows through the pipeline; all machines are served by this detector."""
-    stream = StreamPolicy(max_machines=len(histories) or 1)
-    pipeline = Pipeline(Champions(shared=detector), stream=stream, alerts=alerts)
     scored, opened = [], 0
-    for event in replay(histories, pipeline):
+    for event in said(detector, histories, alerts):
         if isinstance(event, Scored):
             scored.append(event)
         elif isinstance(event, AlertChanged):
@@ -69,26 +79,41 @@ def replay_rows(detector: Detector, histories: Sequence[History], alerts: AlertP
     return Replayed(tuple(scored), opened)
 
 
-def threshold(errors: NDArray[np.float64], settings: ThresholdSettings) -> Threshold:
-    """`mean + k * std` of the errors of held-back normal windows, shape (N,).
+def said(detector: Detector, histories: Sequence[History], alerts: AlertPolicy) -> Iterator[Event]:
+    """What the pipeline says about rows; see `replay_rows`."""
+    stream = StreamPolicy(max_machines=len(histories) or 1)
+    return replay(histories, Pipeline(Champions(shared=detector), stream=stream, alerts=alerts))
 
-    Raises:
-        Unusable: The errors say nothing about how much is normal.
+
+def usual_errors(detector: Detector, parts: Parts) -> tuple[float, ...]:
+    """Each sensor's mean error on normal rows, for `ErrorSpec.usual`.
+
+    The larger one of the rows that were fitted on and those that were not: a sensor that drifts, or
+    that was still while one of them was recorded, must not stand out.
+
+    Args:
+        detector: With errors that are not divided.
+        parts: The rows.
     """
-    mean, std = (float(errors.mean()), float(errors.std())) if len(errors) else (0.0, 0.0)
-    value = mean + settings.k * std
-    if not (np.isfinite(value) and std > 0):
-        got = f"{len(errors)} times the same error {mean:.4g}" if len(errors) else "no scored window"
-        raise Unusable(
-            f"history: must vary in its last rows, from which the threshold is learned, got {got}; "
-            "is it a recording of a machine that stood still?"
-        )
-    return Threshold(
-        value=value,
-        method=settings.method,
-        k=settings.k,
-        mean=mean,
-        std=std,
-        windows=len(errors),
-        above=float((errors > value).mean()),
-    )
+    held_back = mean_errors(detector, parts.calibration)
+    largest = np.fmax(mean_errors(detector, parts.not_held_back), held_back)
+    least = max(LEAST_USUAL * float(largest.mean()), SMALLEST_USUAL)
+    return tuple(largest.clip(least).tolist())
+
+
+def mean_errors(detector: Detector, histories: Sequence[History]) -> NDArray[np.float64]:
+    """Each sensor's mean error over all scorable windows, scaled, shape (F,); NaN without windows."""
+    manifest = detector.manifest
+    total, count = np.zeros(len(manifest.sensors)), 0
+    for history in histories:
+        chosen = history.select(manifest.sensors)
+        counters = detector.columns.counters
+        for segment in segments(chosen, manifest.grid, manifest.window.max_gap, counters):
+            ending = windows(segment, manifest.window)
+            for start in range(0, len(ending), CHUNK):
+                errors = detector.errors(detector.scale(ending[start : start + CHUNK]))
+                enough = manifest.window.scorable(errors.coverage)
+                total += errors.share[enough].sum(axis=0)
+                count += int(enough.sum())
+    # `share` is a part of the mean over all F sensors
+    return total * len(manifest.sensors) / count if count else np.full(len(manifest.sensors), np.nan)

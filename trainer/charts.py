@@ -1,106 +1,457 @@
-"""Line charts as SVG text, drawn for the report: no script, no font, no file beside it."""
+"""Charts as SVG text for a page, drawn by Matplotlib: they take their colours from the page's style sheet.
+
+Text stays text and colours become CSS variables, so that a chart follows the page into the dark.
+"""
 
 from __future__ import annotations
 
-import math
+import io
+import logging
+import re
+from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+from trainer.wording import DAY
 
+logging.getLogger("matplotlib").setLevel(logging.ERROR)  # a home that cannot be written is no news
+
+import matplotlib as mpl  # noqa: E402 - see above
+from matplotlib import dates  # noqa: E402
+from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from numpy.typing import NDArray
 
-WIDTH, HEIGHT = 880, 260
-LEFT, RIGHT, TOP, BOTTOM = 64, 16, 14, 34
-MOST_POINTS = 1200  # of a line: more than there are pixels; each group's lowest and highest are drawn
+# Colours of the light page; in the SVG each becomes the variable of the page's style sheet.
+INK, SOFT, LINE = "#1c2733", "#64748b", "#d9e0e8"
+ONE, TWO, LIMIT, FAULT = "#2563a8", "#d97706", "#b42318", "#f3c6c1"
+VARIABLES = {
+    INK: "ink", SOFT: "soft", LINE: "line", ONE: "one", TWO: "two", LIMIT: "limit", FAULT: "fault",
+}  # fmt: skip
+
+WIDE, FLAT, DOTS, SMALL = (
+    (880, 240),
+    (880, 200),
+    (620, 340),
+    (290, 120),
+)  # width and height in pixels of the page
+MARGINS = {"left": 52, "right": 10, "top": 10, "bottom": 28}  # pixels
+POINTS_A_PIXEL = 1.5  # of a line, more cannot be seen; each group's lowest and highest are drawn
+STYLE: dict[Any, Any] = {
+    "axes.edgecolor": LINE,
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.labelcolor": SOFT,
+    "axes.spines.left": False,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "font.size": 11.0,
+    "grid.color": LINE,
+    "grid.linewidth": 0.8,
+    "lines.linewidth": 1.3,
+    "path.simplify": False,  # `thinned` does it, and keeps every peak
+    "svg.fonttype": "none",
+    "svg.hashsalt": "anomalyd",  # the same chart is the same text
+    "xtick.color": SOFT,
+    "xtick.major.size": 3.0,
+    "ytick.color": SOFT,
+    "ytick.major.size": 0.0,
+}
+YAxis: TypeAlias = Literal["auto", "linear", "free"]
+NO_METADATA = {"Creator": None, "Date": None, "Format": None, "Type": None}
+DECADES = 20  # values that span more are shown on a logarithmic axis
+COLOURS = "viridis"  # told apart by people who see no red or green, on light and on dark
+HEIGHTS = (1.0, 0.66, 0.33)  # of the names of neighbouring limits, so that they do not cover each other
+MOST_DOTS = 400  # more become an image: each dot is 60 bytes of text
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Line:
-    """One line of a chart; `style` is its class in the style sheet."""
+    """One line of a chart, in a colour of this module; NaN in `y` breaks it."""
+
+    colour: str
+    x: NDArray[np.float64] | NDArray[np.datetime64]
+    y: NDArray[np.float64]
+    width: float = 1.3
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A value that a line marks, with its name beside it; a strong one is drawn through."""
 
     name: str
-    style: str
-    x: NDArray[np.float64]
-    y: NDArray[np.float64]
+    value: float
+    strong: bool = True
 
 
-def chart(
-    lines: Sequence[Line], *, x_label: Callable[[float], str], y_title: str, limit: tuple[str, float] | None
+@dataclass(frozen=True, slots=True, eq=False)
+class Spans:
+    """Stretches of x that are shaded, shape (N, 2)."""
+
+    colour: str
+    stretches: NDArray[np.float64] | NDArray[np.datetime64]
+    height: float = 1.0  # share of the chart's height, from below
+
+
+def line_chart(
+    lines: Sequence[Line],
+    *,
+    title: str,
+    size: tuple[int, int] = WIDE,
+    limits: Sequence[Limit] = (),
+    spans: Sequence[Spans] = (),
+    x_ticks: bool = True,
+    y_axis: YAxis = "auto",
+    decades: bool = False,
+    bare: bool = False,
 ) -> str:
-    """Draws lines over a common x, on a logarithmic y where the values span more than a decade or two.
+    """Draws lines over a common x.
 
     Args:
-        lines: At least one with a point.
-        x_label: Writes an x below the axis.
-        y_title: What y is.
-        limit: A named horizontal line.
+        lines: At least one.
+        title: What y is, for those who cannot see it.
+        size: Width and height.
+        limits: Marked values of y.
+        spans: Shaded stretches of x, behind the lines.
+        x_ticks: Whether the x axis says where one is.
+        y_axis: `auto` is from 0, or logarithmic where the values span more than a decade or two;
+            `linear` is from 0; `free` shows where the values are.
+        decades: Whether x holds decimal logarithms.
+        bare: Without axes, which take most of the time that a chart costs.
     """
-    xs = np.concatenate([line.x for line in lines])
-    ys = np.concatenate([line.y for line in lines] + ([np.array([limit[1]])] if limit else []))
-    ys = ys[np.isfinite(ys)]
-    positive = ys[ys > 0]
-    logarithmic = len(positive) > 0 and positive.max() > 20 * positive.min()
-    low, high = (positive.min() * 0.8, positive.max() * 1.25) if logarithmic else (0.0, ys.max() * 1.08)
-    bend = math.log10 if logarithmic else float
-    first, last = float(xs.min()), float(max(xs.max(), xs.min() + 1e-9))
-    floor, span = bend(low), (bend(high) - bend(low)) or 1.0
-
-    def place_x(x: float) -> float:
-        return LEFT + (x - first) / (last - first) * (WIDTH - LEFT - RIGHT)
-
-    def place_y(y: float) -> float:
-        return HEIGHT - BOTTOM - (bend(max(y, low)) - floor) / span * (HEIGHT - TOP - BOTTOM)
-
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(y_title)}">']
-    for tick in _decades(low, high) if logarithmic else _ticks(high):
-        y = place_y(tick)
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{tick:.3g}</text>')
-    for share, anchor in ((0.0, "start"), (0.25, "middle"), (0.5, "middle"), (0.75, "middle"), (1.0, "end")):
-        x = first + share * (last - first)
-        text = escape(x_label(x))
-        parts.append(f'<text x="{place_x(x):.1f}" y="{HEIGHT - 12}" text-anchor="{anchor}">{text}</text>')
-    if limit:
-        y = place_y(limit[1])
-        parts.append(f'<line class="limit" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text class="limit" x="{LEFT + 6}" y="{y - 5:.1f}">{escape(limit[0])}</text>')
-    for line in lines:
-        pairs = zip(*_thinned(line.x, line.y), strict=True)
-        points = " ".join(f"{place_x(a):.1f},{place_y(b):.1f}" for a, b in pairs)
-        parts.append(f'<polyline class="{line.style}" points="{points}"/>')
-    parts.append("</svg>")
-    legend = "".join(f'<span class="{line.style}">{escape(line.name)}</span>' for line in lines)
-    return f"<figure>{''.join(parts)}<figcaption>{escape(y_title)} {legend}</figcaption></figure>"
+    with drawing(size, title, bottom=MARGINS["bottom"] if x_ticks else 6) as (axes, drawn):
+        for span in spans:
+            for start, stop in span.stretches:
+                axes.axvspan(start, stop, ymax=span.height, color=span.colour, linewidth=0.6, zorder=0)
+        for line in lines:
+            x, y = thinned(line.x, line.y, size[0])
+            axes.plot(x, y, color=line.colour, linewidth=line.width)
+        ys = np.concatenate([line.y for line in lines] + [np.array([limit.value for limit in limits])])
+        if y_axis == "free":
+            axes.yaxis.set_major_locator(MaxNLocator(3))
+        else:
+            _scale(axes, ys[np.isfinite(ys)], logarithmic=y_axis == "auto")
+        for limit in limits:
+            style = "-" if limit.strong else (0, (4, 3))
+            axes.axhline(limit.value, color=LIMIT, linewidth=1.1 if limit.strong else 0.8, linestyle=style)
+            axes.annotate(
+                limit.name, (0, limit.value), (4, 3), color=LIMIT, textcoords="offset points",
+                xycoords=("axes fraction", "data"),
+            )  # fmt: skip
+        if bare:
+            axes.set_axis_off()
+        else:
+            _label_x(axes.xaxis, lines[0].x, shown=x_ticks, decades=decades)
+    return drawn.getvalue()
 
 
-def _thinned(
-    x: NDArray[np.float64], y: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Fewer points that look the same: each group's lowest and highest."""
-    known = np.isfinite(y)
-    x, y = x[known], y[known]
-    size = -(-2 * len(x) // MOST_POINTS)
+def histogram(
+    groups: Sequence[tuple[str, NDArray[np.float64]]],
+    *,
+    title: str,
+    limits: Sequence[Limit] = (),
+    bins: int = 100,
+) -> str:
+    """Draws how often values occur; each group has its colour and is scaled to its own highest bar."""
+    values = np.concatenate([values for _, values in groups] + [np.array([limit.value for limit in limits])])
+    values = values[np.isfinite(values)]
+    positive = values[values > 0]
+    logarithmic = len(positive) > 0 and positive.max() > DECADES * positive.min()
+    low, high = (
+        (float(positive.min()), float(positive.max())) if logarithmic else (values.min(), values.max())
+    )
+    high = high if high > low else low + (abs(low) or 1.0)
+    edges = (np.geomspace if logarithmic else np.linspace)(low, high, bins + 1)
+    with drawing(WIDE, title, left=10) as (axes, drawn):
+        for colour, some in groups:
+            counts, _ = np.histogram(np.clip(some, low, high), edges)
+            heights = counts / max(1, counts.max())
+            axes.stairs(heights, edges, fill=True, color=colour, alpha=0.35, linewidth=0)
+            axes.stairs(heights, edges, color=colour, linewidth=1.1)
+        if logarithmic:
+            axes.set_xscale("log")
+            axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_ylim(0, 1.15)
+        axes.yaxis.set_major_locator(NullLocator())
+        for number, limit in enumerate(sorted(limits, key=lambda limit: limit.value)):
+            style = "-" if limit.strong else (0, (4, 3))
+            axes.axvline(limit.value, color=LIMIT, linewidth=1.2 if limit.strong else 0.8, linestyle=style)
+            axes.annotate(
+                limit.name, (limit.value, HEIGHTS[number % len(HEIGHTS)]), (-3, -2), color=LIMIT,
+                textcoords="offset points",
+                xycoords=("data", "axes fraction"), rotation=90, ha="right", va="top",
+            )  # fmt: skip
+    return drawn.getvalue()
+
+
+def scatter(
+    places: NDArray[np.float64],
+    worth: NDArray[np.float64],
+    marked: NDArray[np.bool_],
+    *,
+    title: str,
+    colour_title: str,
+) -> str:
+    """Draws dots coloured by a positive number, on a logarithmic scale of colours.
+
+    Args:
+        places: Shape (N, 2).
+        worth: Shape (N,).
+        marked: Dots with a red border, shape (N,).
+        title: What is shown.
+        colour_title: What the colour is.
+    """
+    low, high = float(worth.min()), float(worth.max())
+    low = max(low, high * 1e-4) or 1e-9
+    norm = mpl.colors.LogNorm(low, max(high, low * 1.01))
+    order = np.argsort(worth, kind="stable")  # the odd ones on top
+    with drawing(DOTS, title, right=58) as (axes, drawn):
+        for chosen, edge, area in ((~marked[order], "none", 9), (marked[order], LIMIT, 16)):
+            x, y = places[order][chosen].T
+            axes.scatter(
+                x, y, area, worth[order][chosen].clip(low, high), cmap=COLOURS, norm=norm, edgecolors=edge,
+                linewidths=0.6, rasterized=len(places) > MOST_DOTS,
+            )  # fmt: skip
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        side = axes.inset_axes((1.03, 0, 0.03, 1))
+        bar = axes.figure.colorbar(mpl.cm.ScalarMappable(norm, COLOURS), side)
+        bar.outline.set_visible(False)
+        bar.set_label(colour_title)
+        _few_decades(side.yaxis, low, high)
+        side.tick_params(which="both", length=0)
+    return drawn.getvalue()
+
+
+def dots(
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    colours: Sequence[str],
+    *,
+    title: str,
+    size: tuple[int, int] = SMALL,
+    names: Sequence[str] = (),
+    logarithmic: bool = False,
+    line: Line | None = None,
+) -> str:
+    """Draws a dot for each of N points, the last ones on top.
+
+    Args:
+        x: Shape (N,); with names, the number of the name.
+        y: Shape (N,).
+        colours: Of the dots, N of this module.
+        title: What is shown.
+        size: Width and height.
+        names: What stands below 0, 1, 2, ...
+        logarithmic: Whether x is.
+        line: Drawn through.
+    """
+    with drawing(size, title, right=14) as (axes, drawn):
+        if line is not None:
+            axes.step(line.x, line.y, where="post", color=line.colour, linewidth=line.width)
+        axes.scatter(x, y, 18 if size == SMALL else 36, [*colours], linewidths=0, alpha=0.85)
+        axes.yaxis.set_major_locator(MaxNLocator(3 if size == SMALL else 5))
+        if names:
+            axes.set_xticks(range(len(names)), names)
+            axes.set_xlim(-0.5, len(names) - 0.5)
+        elif logarithmic:
+            axes.set_xscale("log")
+            _few_decades(axes.xaxis, float(x.min()), float(x.max()))
+        else:
+            whole = bool((x == np.rint(x)).all())
+            axes.xaxis.set_major_locator(MaxNLocator(5, integer=whole))
+        axes.xaxis.grid(visible=False)
+    return drawn.getvalue()
+
+
+def heat_map(matrix: NDArray[np.float64], names: Sequence[str], *, title: str, borders: Sequence[int]) -> str:
+    """Draws a matrix of numbers between -1 and 1, with lines after the `borders`-th rows and columns.
+
+    Args:
+        matrix: Shape (F, F); NaN is left empty.
+        names: Of rows and columns.
+        title: What is shown.
+        borders: Where groups end.
+    """
+    count, longest = len(names), max(map(len, names))
+    edge = min(22, max(5, 620 // count))
+    margin = 10 + 6.5 * min(longest, 24)
+    room = {"left": margin, "right": 54.0, "top": 6.0, "bottom": margin}
+    size = (round(edge * count + margin + 54), round(edge * count + margin + 6))
+    with drawing(size, title, **room) as (axes, drawn):
+        shown = axes.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest", aspect="auto")
+        short = [name if len(name) <= 24 else name[:23] + "…" for name in names]
+        step = max(1, -(-11 // edge))  # a name needs 11 pixels
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_ticks(range(0, count, step), short[::step])
+        axes.tick_params(length=0)
+        axes.tick_params(axis="x", rotation=90)
+        axes.grid(visible=False)
+        for at in borders:
+            axes.axhline(at - 0.5, color=INK, linewidth=0.8)
+            axes.axvline(at - 0.5, color=INK, linewidth=0.8)
+        side = axes.inset_axes((1.0 + 12 / (edge * count), 0, 10 / (edge * count), 1))
+        bar = axes.figure.colorbar(shown, side, ticks=[-1, 0, 1])
+        bar.outline.set_visible(False)
+        side.tick_params(length=0)
+    return drawn.getvalue()
+
+
+def bands(
+    rows: Sequence[Sequence[Spans]],
+    names: Sequence[str],
+    between: tuple[int, int],
+    *,
+    title: str,
+) -> str:
+    """Draws one band for each row, shaded where its stretches of time are.
+
+    Args:
+        rows: The stretches.
+        names: Of the rows.
+        between: First and last time, in milliseconds since the epoch.
+        title: What is shown.
+    """
+    left = 12 + 6.5 * min(24, max(map(len, names)))
+    with drawing((WIDE[0], 34 + 22 * len(rows)), title, left=left) as (axes, drawn):
+        for place, row in enumerate(rows):
+            for span in row:
+                starts, stops = (span.stretches.astype("datetime64[ms]").astype(np.float64) / DAY).T
+                axes.broken_barh(
+                    list(zip(starts, stops - starts, strict=True)), (place - 0.35, 0.7), color=span.colour,
+                    linewidth=0.7,
+                )  # fmt: skip
+        axes.set_yticks(range(len(names)), [name if len(name) <= 24 else name[:23] + "…" for name in names])
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_xlim(between[0] / DAY, between[1] / DAY)
+        axes.grid(visible=False)
+        _label_x(axes.xaxis, moments(np.array(between)), shown=True)
+    return drawn.getvalue()
+
+
+def thinned(
+    x: NDArray[np.float64] | NDArray[np.datetime64], y: NDArray[np.float64], width: int
+) -> tuple[NDArray[np.float64] | NDArray[np.datetime64], NDArray[np.float64]]:
+    """Fewer points that look the same over so many pixels: each group's lowest and highest, and breaks."""
+    size = int(2 * len(x) // (POINTS_A_PIXEL * width))
     if size <= 2:
         return x, y
-    groups = np.array_split(np.arange(len(x)), -(-len(x) // size))
-    keep = np.unique([i for group in groups for i in (group[y[group].argmin()], group[y[group].argmax()])])
+    groups = -(-len(x) // size)
+    padded = np.full(groups * size, np.nan)
+    padded[: len(y)] = y
+    table = padded.reshape(groups, size)
+    first = np.arange(groups) * size
+    lowest = first + np.where(np.isnan(table), np.inf, table).argmin(axis=1)
+    highest = first + np.where(np.isnan(table), -np.inf, table).argmax(axis=1)
+    broken = np.flatnonzero(np.diff(np.isnan(y).astype(np.int8)) == 1) + 1  # the first NaN of each break
+    keep = np.unique(np.concatenate([lowest, highest, broken]))
+    keep = keep[keep < len(x)]
     return x[keep], y[keep]
 
 
-def _decades(low: float, high: float) -> list[float]:
-    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    steps = (1, 2, 5) if len(exponents) < 4 else (1,)
-    return [step * 10.0**e for e in exponents for step in steps if low <= step * 10.0**e <= high]
+def moments(at: NDArray[np.int64]) -> NDArray[np.datetime64]:
+    """Milliseconds since the epoch as times of an axis."""
+    return at.astype("datetime64[ms]")
 
 
-def _ticks(high: float) -> list[float]:
-    if not high > 0:
-        return [0.0]
-    step = 10.0 ** math.floor(math.log10(high))
-    step = next(s for s in (step / 5, step / 2, step, step * 2) if high / s <= 5 or s == step * 2)
-    return [i * step for i in range(int(high / step) + 1)]
+class _Drawn:
+    """The text of a chart, once its context is left."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def getvalue(self) -> str:
+        return self.text
+
+
+@contextmanager
+def drawing(size: tuple[int, int], title: str, **margins: float) -> Iterator[tuple[Axes, _Drawn]]:
+    """One chart: its axes, and what will be its SVG; margins in pixels."""
+    width, height = size
+    room = MARGINS | margins
+    drawn = _Drawn()
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width / 72, height / 72))  # an SVG has 72 points to the inch
+        FigureCanvasSVG(figure)
+        place = (
+            room["left"] / width,
+            room["bottom"] / height,
+            1 - (room["left"] + room["right"]) / width,
+            1 - (room["bottom"] + room["top"]) / height,
+        )
+        axes = figure.add_axes(place)
+        axes.set_axisbelow(True)
+        yield axes, drawn
+        out = io.StringIO()
+        figure.savefig(out, format="svg", transparent=True, dpi=144, metadata=NO_METADATA)
+    drawn.text = _for_a_page(out.getvalue(), title)
+
+
+def _for_a_page(svg: str, title: str) -> str:
+    svg = svg[svg.index("<svg") :]  # before it stands what belongs to a file
+    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # several charts on a page would have the same
+    svg = re.sub(r" ?font-family: [^;\"]*;", "", svg)  # the page's
+    svg = re.sub(r"\n\s*", "\n", svg)
+    for colour, variable in VARIABLES.items():
+        svg = svg.replace(colour, f"var(--{variable})")
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(title)}" ', 1)
+
+
+def _scale(axes: Axes, ys: NDArray[np.float64], *, logarithmic: bool) -> None:
+    positive = ys[ys > 0]
+    if logarithmic and len(positive) and positive.max() > DECADES * positive.min():
+        low, high = float(positive.min()), float(positive.max())
+        low = max(low, high * 1e-6)  # a few zeros must not flatten all else
+        axes.set_yscale("log")
+        axes.set_ylim(low * 0.8, high * 1.35)
+        _few_decades(axes.yaxis, low * 0.8, high * 1.35)
+    else:
+        high = float(ys.max()) if len(ys) else 0.0
+        axes.set_ylim(0, high * 1.12 or 1.0)
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+
+
+def _few_decades(axis: Axis, low: float, high: float) -> None:
+    subs = (1.0, 2.0, 5.0) if high < 300 * low else (1.0,)
+    axis.set_major_locator(LogLocator(subs=subs, numticks=6))
+    axis.set_major_formatter(lambda value, _: f"{value:.3g}")
+    axis.set_minor_locator(NullLocator())
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _label_x(
+    axis: Axis,
+    x: NDArray[np.float64] | NDArray[np.datetime64],
+    *,
+    shown: bool,
+    decades: bool = False,
+) -> None:
+    axis.grid(visible=False)
+    if not shown:
+        axis.set_major_locator(NullLocator())
+    elif x.dtype.kind == "M":
+        locator: Any = dates.AutoDateLocator(minticks=3, maxticks=7)  # type: ignore[no-untyped-call]
+        axis.set_major_locator(locator)
+        axis.set_major_formatter(
+            dates.ConciseDateFormatter(locator, show_offset=False)  # type: ignore[no-untyped-call]
+        )
+    else:
+        axis.set_major_locator(MaxNLocator(6, integer=True))
+        if decades:
+            low, high = np.floor(np.nanmin(x)), np.ceil(np.nanmax(x))
+            steps = (1, 2, 5) if high - low < 4 else (1,)
+            ticks = [10.0**decade * step for decade in np.arange(low, high + 1) for step in steps]
+            inside = [tick for tick in ticks if x.min() <= np.log10(tick) <= x.max()]
+            axis.set_ticks(np.log10(inside).tolist(), [f"{tick:g}" for tick in inside])

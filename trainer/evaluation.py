@@ -21,6 +21,7 @@ import numpy as np
 from detector.alerts import Change
 from detector.events import AlertChanged, ReadingDropped, Scored
 from detector.history import ANOMALOUS, NORMAL
+from trainer.ranking import BUFFER, Ranked, Ranking
 from trainer.wording import DAY
 
 if TYPE_CHECKING:
@@ -70,6 +71,10 @@ class Evaluation:
         mar: Missed alarm rate: percentage of the anomalous rows that are not alarmed.
         auc_pr: Average precision, mean over the files with both labels.
         auc_pr_random: The same of random scores: the share of anomalous rows.
+        vus_pr: The same with rows near an event as partly anomalous; see `trainer.ranking`.
+        vus_pr_random: The same of random scores.
+        roc_auc: Chance that an anomalous row's score is above a normal row's, mean over these files;
+            random scores get 0.5.
         events: Runs of anomalous rows.
         events_found: Those in which an alert opened.
         delay_mean: Seconds from an event's first row to the one that opened its first alert, mean
@@ -90,6 +95,9 @@ class Evaluation:
     mar: float | None
     auc_pr: float | None
     auc_pr_random: float | None
+    vus_pr: float | None
+    vus_pr_random: float | None
+    roc_auc: float | None
     events: int
     events_found: int
     delay_mean: float | None
@@ -216,86 +224,106 @@ class _Said:
         return _Said(self.ends[kept], self.scores[kept], self.anomalies[kept], opened)
 
 
-class Tally:
-    """What is counted of one labelled history, block by block; little, however many rows it has."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What one labelled history came to.
 
-    def __init__(self) -> None:
-        self.hits = self.false = 0
-        self.anomalous = self.normal = self.unscored = 0
-        self.false_alerts = 0
-        self.normal_time = 0  # milliseconds
-        self.delays: list[float | None] = []  # seconds until each event was found; None where it was not
+    Attributes:
+        hits: Anomalous rows that are alarmed.
+        false: Normal rows that are alarmed.
+        anomalous, normal: Rows so labelled.
+        unscored: Of them without a score.
+        normal_time: Time that the normal rows stand for, in milliseconds.
+        false_alerts: Alerts that opened on a normal row.
+        delays: Seconds until each event was found; None where it was not.
+        ranked: None without rows of both labels.
+    """
+
+    hits: int
+    false: int
+    anomalous: int
+    normal: int
+    unscored: int
+    normal_time: int
+    false_alerts: int
+    delays: tuple[float | None, ...]
+    ranked: Ranked | None
+
+
+class Tally:
+    """Counts one labelled history block by block; little, however many rows it has."""
+
+    def __init__(self, buffer: int = BUFFER) -> None:
+        """Starts with the first row.
+
+        Args:
+            buffer: See `Ranking`.
+        """
+        self._hits = self._false = 0
+        self._anomalous = self._normal = self._unscored = 0
+        self._false_alerts = 0
+        self._normal_time = 0
+        self._delays: list[float | None] = []
         self._began: int | None = None  # the time at which the event began that goes on, if one does
-        self._scores: NDArray[np.float64] = np.empty(
-            0
-        )  # that occurred, ascending; how many rows had each stands below
-        self._rows_of_score = np.empty(0, dtype=np.int64)
-        self._anomalous_of_score = np.empty(0, dtype=np.int64)
+        self._ranking = Ranking(buffer)
 
     def add(self, rows: Rows) -> None:
         """Takes the next rows."""
         positive, negative = rows.label == ANOMALOUS, rows.label == NORMAL
-        self.hits += int((rows.alarmed & positive).sum())
-        self.false += int((rows.alarmed & negative).sum())
-        self.anomalous += int(positive.sum())
-        self.normal += int(negative.sum())
-        self.normal_time += int(negative.sum()) * rows.interval
-        self.false_alerts += int((rows.opened & negative).sum())
+        self._hits += int((rows.alarmed & positive).sum())
+        self._false += int((rows.alarmed & negative).sum())
+        self._anomalous += int(positive.sum())
+        self._normal += int(negative.sum())
+        self._normal_time += int(negative.sum()) * rows.interval
+        self._false_alerts += int((rows.opened & negative).sum())
         known = positive | negative
-        self.unscored += int(np.isnan(rows.score[known]).sum())
-        self._rank(rows.score[known], positive[known])
+        self._unscored += int(np.isnan(rows.score[known]).sum())
+        self._ranking.add(rows.score[known], positive[known])
         self._find_events(rows, positive)
 
-    def average_precision(self) -> tuple[float | None, float]:
-        """Area under precision and recall, and that of random scores; None without both labels.
-
-        The sum over all thresholds of precision times the recall gained, as scikit-learn has it.
-        """
-        total = self.anomalous + self.normal
-        random = self.anomalous / total if total else 0.0
-        if not self.anomalous or not self.normal:
-            return None, random
-        rows, anomalous = self._rows_of_score[::-1], self._anomalous_of_score[::-1]
-        precision = anomalous.cumsum() / rows.cumsum()
-        return float((precision * anomalous).sum() / self.anomalous), random
-
-    def _rank(self, score: NDArray[np.float64], positive: NDArray[np.bool_]) -> None:
-        """Counts the scores. They have few digits, so there are few different ones."""
-        score = np.nan_to_num(score, nan=-1.0)  # below every score
-        rows = np.concatenate([self._rows_of_score, np.ones_like(positive, dtype=np.int64)])
-        anomalous = np.concatenate([self._anomalous_of_score, positive])
-        self._scores, which = np.unique(np.concatenate([self._scores, score]), return_inverse=True)
-        self._rows_of_score = np.bincount(which, rows).astype(np.int64)
-        self._anomalous_of_score = np.bincount(which, anomalous).astype(np.int64)
+    def counts(self) -> Counts:
+        """What it came to so far."""
+        return Counts(
+            hits=self._hits,
+            false=self._false,
+            anomalous=self._anomalous,
+            normal=self._normal,
+            unscored=self._unscored,
+            normal_time=self._normal_time,
+            false_alerts=self._false_alerts,
+            delays=tuple(self._delays),
+            ranked=self._ranking.ranked(),
+        )
 
     def _find_events(self, rows: Rows, positive: NDArray[np.bool_]) -> None:
         for event in runs(positive):
             if event.start > 0 or self._began is None:
                 self._began = int(rows.at[event.start])
-                self.delays.append(None)
+                self._delays.append(None)
             opened = np.flatnonzero(rows.opened[event])
-            if self.delays[-1] is None and len(opened):
-                self.delays[-1] = (int(rows.at[event][opened[0]]) - self._began) / 1000
+            if self._delays[-1] is None and len(opened):
+                self._delays[-1] = (int(rows.at[event][opened[0]]) - self._began) / 1000
         if len(positive) and not positive[-1]:
             self._began = None
 
 
-def evaluate(files: Sequence[Rows]) -> Evaluation:
-    """Sums counts over files, then divides; no point adjustment."""
-    tallies = []
-    for file in files:
-        tally = Tally()
-        tally.add(file)
-        tallies.append(tally)
-    return summed(tallies)
+def counts(rows: Rows, buffer: int = BUFFER) -> Counts:
+    """Counts one labelled history."""
+    tally = Tally(buffer)
+    tally.add(rows)
+    return tally.counts()
 
 
-def summed(files: Sequence[Tally]) -> Evaluation:
-    """The metrics over all files."""
+def evaluate(files: Sequence[Rows], buffer: int = BUFFER) -> Evaluation:
+    """The metrics over all files; no point adjustment."""
+    return summed([counts(file, buffer) for file in files])
+
+
+def summed(files: Sequence[Counts]) -> Evaluation:
+    """Sums counts over files, then divides; figures of ranking are means over files."""
     hits, false = sum(file.hits for file in files), sum(file.false for file in files)
     anomalous, normal = sum(file.anomalous for file in files), sum(file.normal for file in files)
-    ranked = [file.average_precision() for file in files]
-    both = [(ap, random) for ap, random in ranked if ap is not None]
+    ranked = [file.ranked for file in files if file.ranked]
     delays = [delay for file in files for delay in file.delays]
     found = [delay for delay in delays if delay is not None]
     false_alerts = sum(file.false_alerts for file in files)
@@ -309,11 +337,14 @@ def summed(files: Sequence[Tally]) -> Evaluation:
         f1=_share(2 * hits, hits + false + anomalous),
         far=_share(100 * false, normal),
         mar=_share(100 * (anomalous - hits), anomalous),
-        auc_pr=float(np.mean([ap for ap, _ in both])) if both else None,
-        auc_pr_random=float(np.mean([random for _, random in both])) if both else None,
+        auc_pr=_mean([one.auc_pr for one in ranked]),
+        auc_pr_random=_mean([one.auc_pr_random for one in ranked]),
+        vus_pr=_mean([one.vus_pr for one in ranked]),
+        vus_pr_random=_mean([one.vus_pr_random for one in ranked]),
+        roc_auc=_mean([one.roc_auc for one in ranked]),
         events=len(delays),
         events_found=len(found),
-        delay_mean=float(np.mean(found)) if found else None,
+        delay_mean=_mean(found),
         delay_median=float(np.median(found)) if found else None,
         false_alerts=false_alerts,
         false_alerts_per_day=_share(false_alerts, sum(file.normal_time for file in files) / DAY),
@@ -328,3 +359,7 @@ def runs(flags: NDArray[np.bool_]) -> list[slice]:
 
 def _share(part: float, whole: float) -> float | None:
     return part / whole if whole else None
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None

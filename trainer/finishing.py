@@ -16,18 +16,23 @@ from config.policies import alert_policy
 from detector.litert import LiteRTModel
 from detector.manifest import SCHEMA, ErrorSpec, HistorySpec, Manifest, Threshold
 from detector.scoring import Detector
-from trainer.calibration import Replayed, replay_rows, threshold, together
+from trainer.calibration import Replayed, replay_rows, together, usual_errors
+from trainer.examination import examine
 from trainer.export import compare, export
 from trainer.fitting import Epoch, best_epoch
-from trainer.report import report
-from trainer.verdict import window_spec
+from trainer.labelled import Labelled, labelled, watch, with_labels
+from trainer.look import window_spec
+from trainer.report import Contents, report
+from trainer.thresholds import HeldBack, threshold
 from trainer.wording import DAY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from config.settings import Settings
+    from config.training import Trainer
     from detector.history import History
+    from detector.scoring import Autoencoder
     from trainer.fleet import Fitted
     from trainer.jobs import Prepared
     from trainer.parts import Parts
@@ -48,6 +53,7 @@ class Trained:
         parts: What was done with which rows; none of them is labelled anomalous.
         verdict: What was found in the history.
         epochs: How the loss fell.
+        labelled: What any threshold finds where rows are labelled anomalous; None without labels.
     """
 
     manifest: Manifest
@@ -56,6 +62,7 @@ class Trained:
     parts: Parts
     verdict: Verdict
     epochs: tuple[Epoch, ...]
+    labelled: Labelled | None
 
 
 def finish(
@@ -63,55 +70,57 @@ def finish(
 ) -> Trained:
     """Exports, calibrates by replay, and describes."""
     wishes, verdict, parts = settings.trainer, one.verdict, one.parts
-    assert verdict.grid is not None
     teller.tell("exporting", 1.0, one.job.machine)
     files = export(fitted.model)
     difference = compare(fitted.model, files, fitted.windows)
 
     teller.tell("calibrating", 1.0, one.job.machine)
-    unjudged = Manifest(
-        schema=SCHEMA,
-        id=one.job.bundle_id,
-        created_at=_iso(created_at),
-        machine=one.job.machine,
-        sensors=verdict.kept,
-        grid=verdict.grid,
-        window=window_spec(wishes),
-        imputer=one.imputer,
-        scaler=one.scaler,
-        error=ErrorSpec(wishes.error, wishes.smoothing),
-        threshold=Threshold(
-            value=1.0, method=wishes.threshold.method, k=0.0, mean=0.0, std=0.0, windows=0, above=0.0
-        ),
-        model=fitted.model.spec(wishes.model.kind),
-        history=_describe(one.histories, one.job.source, len(fitted.windows)),
-        metrics={},
-        libraries={name: version(name) for name in LIBRARIES},
-        files={},
-    )
-    litert = LiteRTModel(files["model.tflite"], length=wishes.window, width=len(verdict.kept))
+    unjudged = uncalibrated(one, fitted, settings, created_at)
+    litert = LiteRTModel(files["model.tflite"], length=wishes.window, width=unjudged.width)
+    unjudged = with_usual_errors(unjudged, litert, wishes, parts)
     policy = alert_policy(settings)
-    errors = replay_rows(Detector(unjudged, litert), parts.calibration, policy).errors
-    judged = msgspec.structs.replace(unjudged, threshold=threshold(errors, wishes.threshold))
+    calm = replay_rows(Detector(unjudged, litert), parts.calibration, policy)
+    found = threshold(HeldBack(calm.errors_by_machine, _days(calm, unjudged), policy), wishes.threshold)
+    judged = msgspec.structs.replace(unjudged, threshold=found)
+    watched = watch(Detector(judged, litert), one.job.histories, parts, policy)
+    anomalies = labelled(watched)
+    if anomalies is not None:
+        judged = msgspec.structs.replace(judged, threshold=with_labels(found, anomalies))
     held_back = [
         replay_rows(Detector(judged, litert), rows, policy)
         for rows in ((parts.calibration, parts.gate) if parts.gate_apart else (parts.calibration,))
     ]
     metrics = _metrics(fitted.epochs, held_back, judged) | {
         "export_difference": difference,
-        "seconds": time.monotonic() - one.started,
         "seed": wishes.seed,
     }
+    examined = None
+    if wishes.report == "full":
+        teller.tell("drawing the report", 1.0, one.job.machine)
+        examined = examine(
+            Detector(judged, litert),
+            files["encoder.tflite"],
+            parts=parts,
+            windows=fitted.windows,
+            replays=held_back,
+            watched=watched,
+            alerts=policy,
+            wishes=wishes,
+        )
+        metrics |= examined.metrics
+    metrics["seconds"] = time.monotonic() - one.started
     manifest = msgspec.structs.replace(judged, metrics=metrics)
-    files["report.html"] = report(manifest, verdict, fitted.epochs, held_back, policy).encode()
-    return Trained(manifest, files, Detector(manifest, litert), parts, verdict, fitted.epochs)
+    if wishes.report != "off":
+        contents = Contents(manifest, verdict, fitted.epochs, held_back, policy, watched, anomalies, examined)
+        files["report.html"] = report(contents).encode()
+    return Trained(manifest, files, Detector(manifest, litert), parts, verdict, fitted.epochs, anomalies)
 
 
 def _metrics(epochs: tuple[Epoch, ...], replays: Sequence[Replayed], manifest: Manifest) -> dict[str, float]:
     """Figures of the fit and of all held-back rows; of the gate's alone where they are apart."""
     best, held_back = best_epoch(epochs), together(replays)
     median, high, highest, largest = np.quantile(held_back.errors, [0.5, 0.95, 0.99, 1])
-    days = len(held_back.scored) * manifest.window.stride * manifest.grid.interval / DAY
+    days = _days(held_back, manifest)
     gate = {"gate_windows": len(replays[1].scored), "gate_above": replays[1].above} if replays[1:] else {}
     return {
         "epochs": len(epochs) - 1,
@@ -130,6 +139,46 @@ def _metrics(epochs: tuple[Epoch, ...], replays: Sequence[Replayed], manifest: M
         "held_back_alerts_per_day": held_back.opened / days,
         **gate,
     }
+
+
+def _days(replayed: Replayed, manifest: Manifest) -> float:
+    """Time of one machine that the windows stand for."""
+    return len(replayed.scored) * manifest.window.stride * manifest.grid.interval / DAY
+
+
+def uncalibrated(one: Prepared, fitted: Fitted, settings: Settings, created_at: datetime) -> Manifest:
+    """All that is known of a bundle before anything is replayed: its threshold is 1, and it has no files."""
+    wishes, verdict = settings.trainer, one.verdict
+    assert verdict.grid is not None
+    return Manifest(
+        schema=SCHEMA,
+        id=one.job.bundle_id,
+        created_at=_iso(created_at),
+        machine=one.job.machine,
+        sensors=verdict.kept,
+        grid=verdict.grid,
+        window=window_spec(wishes),
+        imputer=one.fit.imputer,
+        scaler=one.fit.scaler,
+        error=ErrorSpec(wishes.error, wishes.smoothing),
+        threshold=Threshold(
+            value=1.0, method=wishes.threshold.method, k=None, mean=0.0, std=0.0, windows=0, above=0.0
+        ),
+        model=fitted.model.spec(wishes.model.kind),
+        history=_describe(one.histories, one.job.source, len(fitted.windows)),
+        metrics={},
+        libraries={name: version(name) for name in LIBRARIES},
+        files={},
+        channels=one.fit.channels,
+    )
+
+
+def with_usual_errors(manifest: Manifest, model: Autoencoder, wishes: Trainer, parts: Parts) -> Manifest:
+    """The same, with what errors are divided by, where that is wished for; see `usual_errors`."""
+    if wishes.sensor_errors == "absolute":
+        return manifest
+    usual = usual_errors(Detector(manifest, model), parts)
+    return msgspec.structs.replace(manifest, error=msgspec.structs.replace(manifest.error, usual=usual))
 
 
 def _describe(histories: Sequence[History], source: tuple[str, ...], windows: int) -> HistorySpec:

@@ -11,20 +11,15 @@ import msgspec
 import numpy as np
 
 from detector.alerts import AlertPolicy
-from detector.history import segments, windows
 from detector.manifest import ErrorSpec
 from detector.scoring import Detector
-from trainer.calibration import replay_rows
+from trainer.calibration import mean_errors, replay_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from numpy.typing import NDArray
-
     from config.training import Gate
     from detector.history import History
-
-CHUNK = 1024  # windows reconstructed at once
 
 
 class Reason(StrEnum):
@@ -68,8 +63,11 @@ def figures(detector: Detector, histories: Sequence[History]) -> GateFigures:
     replayed = replay_rows(detector, normal, AlertPolicy())
     manifest = detector.manifest
     varies = {name for history in normal for name in _varying(history)}
-    means = _mean_errors(detector, normal)
-    scale = np.square(manifest.scaler.scale)
+    # Two models must be measured alike, whatever they judge by.
+    alike = Detector(msgspec.structs.replace(manifest, error=ErrorSpec("mse")), detector.model)
+    means = mean_errors(alike, normal)
+    # One scale for all columns of a sensor; see `trainer.inputs.fit_scaler`.
+    scale = np.square(manifest.scaler.scale)[detector.columns.starts]
     return GateFigures(
         windows=len(replayed.scored),
         alert_rate=replayed.above,
@@ -153,20 +151,3 @@ def _varying(history: History) -> list[str]:
         for name, column in zip(history.sensors, history.values.T, strict=True)
         if len(np.unique(column[~np.isnan(column)])) > 1
     ]
-
-
-def _mean_errors(detector: Detector, histories: Sequence[History]) -> NDArray[np.float64]:
-    """Each sensor's mean error over all scorable windows, scaled, shape (F,); NaN without windows."""
-    manifest = msgspec.structs.replace(detector.manifest, error=ErrorSpec("mse"))
-    squared = Detector(manifest, detector.model)  # two models must be measured alike, whatever they judge by
-    total, count = np.zeros(len(manifest.sensors)), 0
-    for history in histories:
-        for segment in segments(history.select(manifest.sensors), manifest.grid, manifest.window.max_gap):
-            ending = windows(segment, manifest.window)
-            for start in range(0, len(ending), CHUNK):
-                errors = squared.errors(squared.scale(ending[start : start + CHUNK]))
-                enough = manifest.window.scorable(errors.coverage)
-                total += errors.share[enough].sum(axis=0)
-                count += int(enough.sum())
-    # `share` is a part of the mean over all F sensors
-    return total * len(manifest.sensors) / count if count else np.full(len(manifest.sensors), np.nan)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from config.problems import nearest, shown
+from config.streams import Channel
+from detector.channels import GOOD_CATEGORY, is_category, number_of
 from detector.history import ANOMALOUS, NORMAL, UNKNOWN, History
 from trainer.problems import Unreadable, Unusable
 from trainer.recording import Recorder
@@ -19,7 +23,7 @@ from trainer.tables import BLOCK, read_tables, stem
 from trainer.times import TimeColumn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
     from typing import Any
 
@@ -34,12 +38,16 @@ TIME_EXPECTED = "must hold times (ISO 8601, or epoch seconds or milliseconds)"
 MACHINE_EXPECTED = "must hold the name of a machine"
 LABEL_EXPECTED = "must hold 0 (normal), 1 (anomalous) or -1 (unknown)"
 NUMBER_EXPECTED = "must hold finite numbers"
+CATEGORY_EXPECTED = f"must hold {GOOD_CATEGORY}"
+BINARY_EXPECTED = "must hold 0 and 1, or true and false"
+NO_CHANNELS: Mapping[str, Channel] = MappingProxyType({})
 
 
 def read_histories(
     paths: Sequence[Path],
     settings: HistorySettings,
     *,
+    channels: Mapping[str, Channel] = NO_CHANNELS,
     machine: str | None = None,
     note: Callable[[str], None] = lambda _: None,
     advance: Callable[[int], None] = lambda _: None,
@@ -49,6 +57,7 @@ def read_histories(
     Args:
         paths: CSV, gzipped CSV or Parquet.
         settings: Names of the columns.
+        channels: What sensors are that are no plain measurements.
         machine: Whose rows they are, for files without a column of machines; of files that have
             one, only this machine's rows are taken.
         note: Is told what was done to the rows that a person may want to know.
@@ -62,7 +71,7 @@ def read_histories(
         Unusable: A file is no table of times and sensors; all files' problems at once.
     """
     found: dict[str, list[History]] = defaultdict(list)
-    for piece in read_pieces(paths, settings, machine=machine):
+    for piece in read_pieces(paths, settings, channels=channels, machine=machine):
         found[piece.machine].append(piece)
         advance(len(piece))
     return [_join(found.pop(name), note) for name in sorted(found)]
@@ -72,6 +81,7 @@ def read_each(
     paths: Sequence[Path],
     settings: HistorySettings,
     *,
+    channels: Mapping[str, Channel] = NO_CHANNELS,
     note: Callable[[str], None] = lambda _: None,
     advance: Callable[[int], None] = lambda _: None,
 ) -> tuple[list[tuple[History, tuple[Path, ...]]], dict[str, tuple[str, ...]]]:
@@ -80,7 +90,7 @@ def read_each(
     A cell is the matter of the machine in its row; what concerns a whole file, of all machines in it.
 
     Args:
-        paths, settings, note, advance: See `read_histories`.
+        paths, settings, channels, note, advance: See `read_histories`.
 
     Returns:
         One history per machine, by name, with its files; and what is wrong with those of any other.
@@ -89,10 +99,10 @@ def read_each(
     files: dict[str, dict[Path, None]] = defaultdict(dict)
     wrong: dict[str, dict[str, None]] = defaultdict(dict)
     for path in paths:
-        file = _File(path, settings, None)
+        file = _File(path, settings, channels, None)
         whole: tuple[str, ...] = ()
         try:
-            for table in read_tables(path, settings):
+            for table in read_tables(path, settings, texts=_texts(channels)):
                 for piece in file.pieces(table):
                     name = piece.machine
                     found[name].append(piece)
@@ -114,6 +124,7 @@ def record_histories(
     settings: HistorySettings,
     recorder: Recorder,
     *,
+    channels: Mapping[str, Channel] = NO_CHANNELS,
     machine: str | None = None,
     note: Callable[[str], None] = lambda _: None,
     advance: Callable[[int], None] = lambda _: None,
@@ -122,7 +133,7 @@ def record_histories(
 
     Args:
         recorder: Writes them.
-        paths, settings, machine, note, advance: See `read_histories`.
+        paths, settings, channels, machine, note, advance: See `read_histories`.
 
     Returns:
         One recording per machine, by name.
@@ -131,7 +142,7 @@ def record_histories(
         Unreadable, Unusable: See `read_histories`.
         OSError: The recording cannot be written.
     """
-    for piece in read_pieces(paths, settings, machine=machine):
+    for piece in read_pieces(paths, settings, channels=channels, machine=machine):
         recorder.write(piece)
         advance(len(piece))
     recordings = recorder.recordings()
@@ -141,12 +152,17 @@ def record_histories(
 
 
 def read_pieces(
-    paths: Sequence[Path], settings: HistorySettings, *, machine: str | None = None, block: int = BLOCK
+    paths: Sequence[Path],
+    settings: HistorySettings,
+    *,
+    channels: Mapping[str, Channel] = NO_CHANNELS,
+    machine: str | None = None,
+    block: int = BLOCK,
 ) -> Iterator[History]:
     """Reads files block by block; a block's rows of one machine are a piece of its history.
 
     Args:
-        paths, settings, machine: See `read_histories`.
+        paths, settings, channels, machine: See `read_histories`.
         block: See `read_tables`.
 
     Yields:
@@ -161,9 +177,9 @@ def read_pieces(
     first: dict[str, tuple[Path, tuple[str, ...]]] = {}
     differ: dict[str, None] = {}
     for path in paths:
-        file = _File(path, settings, machine)
+        file = _File(path, settings, channels, machine)
         try:
-            for table in read_tables(path, settings, block=block):
+            for table in read_tables(path, settings, texts=_texts(channels), block=block):
                 for piece in file.pieces(table):
                     known = first.setdefault(piece.machine, (path, piece.sensors))
                     differ |= dict.fromkeys(_difference(path, piece, *known))
@@ -193,9 +209,13 @@ class _File:
         machines: Whose rows were in them, in the order in which they came.
     """
 
-    def __init__(self, path: Path, settings: HistorySettings, machine: str | None) -> None:
+    def __init__(
+        self, path: Path, settings: HistorySettings, channels: Mapping[str, Channel], machine: str | None
+    ) -> None:
         self._path = path
         self._settings = settings
+        self._kinds = {name: channel.kind for name, channel in channels.items()}
+        self._texts: dict[float, str] = {}
         self._machine = machine
         self._time = TimeColumn()
         self._sensors: tuple[str, ...] | None = None  # until the first block
@@ -219,11 +239,19 @@ class _File:
         label = self._labels(table, machines)
         values = np.empty((len(frame), len(self._sensors)))
         for i, name in enumerate(self._sensors):
-            numbers, bad = _numbers(frame[name])
-            self._check(table, machines, name, bad, NUMBER_EXPECTED, IGNORE)
+            kind, cells = self._kinds.get(name), frame[name]
+            if kind == "category":
+                numbers, bad = self._categories(cells)
+                self._check(table, machines, name, bad, CATEGORY_EXPECTED, IGNORE)
+            elif kind == "binary":
+                numbers, bad = _binaries(cells)
+                self._check(table, machines, name, bad, BINARY_EXPECTED, IGNORE)
+            else:
+                numbers, bad = _numbers(cells)
+                self._check(table, machines, name, bad, NUMBER_EXPECTED, IGNORE)
             values[:, i] = numbers
         times = at.fillna(0).to_numpy().astype(np.int64)
-        whole = History("", self._sensors, times, values, label)
+        whole = History("", self._sensors, times, values, label, self._texts)
         for machine, rows in machines.items():
             if machine is None or self._machine not in {None, machine}:
                 continue
@@ -287,6 +315,18 @@ class _File:
         nameless = pd.Series(machine == 0, index=table.frame.index)
         self._check(table, rows, column, nameless, MACHINE_EXPECTED)
         return rows
+
+    def _categories(self, cells: pd.Series[Any]) -> tuple[NDArray[np.float64], pd.Series[bool]]:
+        """The numbers that stand for a sensor's categories, and which cells are neither one nor empty."""
+        codes, found = pd.factorize(cells)
+        numbers, bad = np.full(len(found) + 1, np.nan), np.zeros(len(found) + 1, np.bool_)
+        for i, cell in enumerate(found.tolist()):
+            text = cell.strip() if isinstance(cell, str) else None
+            bad[i] = text is None or not (text == "" or is_category(text))
+            if text and not bad[i]:
+                numbers[i] = number_of(text)
+                self._texts[numbers[i]] = text
+        return numbers[codes], pd.Series(bad[codes], index=cells.index)  # the last one is an empty cell's
 
     def _labels(self, table: Table, machines: Mapping[str | None, Rows]) -> NDArray[np.int8] | None:
         """Each row's label, unknown where the cell is empty."""
@@ -364,6 +404,23 @@ def _numbers(cells: pd.Series[Any]) -> tuple[NDArray[np.float64], pd.Series[bool
     return np.asarray(numbers, dtype=np.float64), cells.notna() & ~np.isfinite(numbers)
 
 
+def _binaries(cells: pd.Series[Any]) -> tuple[NDArray[np.float64], pd.Series[bool]]:
+    """A binary sensor's values, and which cells are neither one nor empty."""
+    if not pd.api.types.is_numeric_dtype(cells) or pd.api.types.is_bool_dtype(cells):
+        words = cells.astype("str").str.strip().str.lower()
+        cells = words.replace(BINARY_WORDS).where(cells.notna() & (words != ""))
+    numbers, bad = _numbers(cells)
+    return numbers, bad | (cells.notna() & ~np.isin(numbers, [0, 1]))
+
+
+BINARY_WORDS = {"true": "1", "false": "0"}
+
+
+def _texts(channels: Mapping[str, Channel]) -> set[str]:
+    """The columns that hold texts."""
+    return {name for name, channel in channels.items() if channel.kind in {"category", "binary"}}
+
+
 def _difference(path: Path, piece: History, first_path: Path, sensors: tuple[str, ...]) -> list[str]:
     """What keeps a file from being joined to the first of its machine: sensors that only one of them has."""
     lacks, adds = sorted({*sensors} - {*piece.sensors}), sorted({*piece.sensors} - {*sensors})
@@ -385,7 +442,8 @@ def _join(pieces: list[History], note: Callable[[str], None]) -> History:
     at = np.concatenate([piece.at for piece in pieces])
     columns = [piece.select(first.sensors) for piece in pieces]
     values = np.concatenate([piece.values for piece in columns])  # noqa: PD011 - a history is no DataFrame
-    joined = History(first.machine, first.sensors, at, values, label)
+    texts = {number: text for piece in pieces for number, text in piece.texts.items()}
+    joined = History(first.machine, first.sensors, at, values, label, texts)
     back = int((np.diff(at) < 0).sum())
     _note_sorting(first.machine, back, note)
     return joined.rows(np.argsort(at, kind="stable")) if back else joined

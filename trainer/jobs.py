@@ -6,21 +6,20 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from config.policies import milliseconds
+from trainer.inputs import Fit, fit_inputs
+from trainer.look import window_spec
 from trainer.parts import split, with_gate_apart
-from trainer.preparation import Preparation, fit_imputer, fit_scaler
+from trainer.preparation import Preparation
 from trainer.problems import Unusable
 from trainer.start import begin
-from trainer.verdict import check, window_spec
+from trainer.verdict import check
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from config.settings import Settings
     from detector.history import History
-    from detector.manifest import ImputerSpec, ScalerSpec
     from trainer.parts import Parts
     from trainer.start import Start
     from trainer.verdict import Verdict
@@ -53,8 +52,7 @@ class Prepared:
         verdict: What was found in the history.
         parts: What will be done with which rows.
         preparation: Makes windows of rows.
-        imputer: What it fills with.
-        scaler: What it scales by.
+        fit: What it encodes, fills and scales by.
         start: Where fitting to the fit rows starts.
         fit_windows: How many windows there are in the fit rows.
         started: When it was begun, by the monotonic clock.
@@ -65,8 +63,7 @@ class Prepared:
     verdict: Verdict
     parts: Parts
     preparation: Preparation
-    imputer: ImputerSpec
-    scaler: ScalerSpec
+    fit: Fit
     start: Start
     fit_windows: int
     started: float
@@ -81,16 +78,20 @@ def prepare(job: Job, settings: Settings) -> Prepared:
     started = time.monotonic()
     wishes = settings.trainer
     interval = settings.readings.interval
-    verdict = check(job.histories, wishes, interval=None if interval is None else milliseconds(interval))
+    verdict = check(
+        job.histories,
+        wishes,
+        interval=None if interval is None else milliseconds(interval),
+        channels=settings.readings.channels,
+    )
     if verdict.errors or verdict.grid is None:
         raise Unusable(*verdict.errors)
     used = tuple(history.normal().select(verdict.kept) for history in job.histories)
     spec = window_spec(wishes)
-    parts = with_gate_apart(split(used, wishes.calibration_share), verdict.grid, spec)
-    samples = np.concatenate([history.values for history in parts.not_held_back])
-    imputer = fit_imputer(samples, wishes.imputation)
-    scaler = fit_scaler(samples, wishes.scaling)
-    preparation = Preparation(verdict.grid, spec, imputer, scaler)
+    parts = split(used, wishes.calibration_share)
+    fit = fit_inputs(parts.not_held_back, settings.readings.channels, wishes, verdict.grid)
+    parts = with_gate_apart(parts, verdict.grid, spec, fit.columns.counters)
+    preparation = Preparation(verdict.grid, spec, fit.inputs)
     windows = preparation.windows(parts.fit)
-    start = begin(windows, wishes.model, seed=wishes.seed)
-    return Prepared(job, used, verdict, parts, preparation, imputer, scaler, start, len(windows), started)
+    start = begin(windows, wishes.model, seed=wishes.seed, binary=preparation.binary)
+    return Prepared(job, used, verdict, parts, preparation, fit, start, len(windows), started)

@@ -1,17 +1,14 @@
-"""What stands before the autoencoder: the constants that fill and scale, and the windows it is fitted on."""
+"""The windows that the autoencoder is fitted on: the very numbers that the daemon will hand to it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 
 from detector.history import segments, window_starts
-from detector.manifest import ImputerSpec, ScalerSpec
-from detector.scoring import Imputer, Scaler
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,9 +17,9 @@ if TYPE_CHECKING:
 
     from detector.grid import Grid
     from detector.history import History, Segment
-    from detector.manifest import ImputationMethod, ScalingMethod, WindowSpec
+    from detector.inputs import Inputs
+    from detector.manifest import WindowSpec
 
-SCALERS = {"standard": StandardScaler, "minmax": MinMaxScaler, "robust": RobustScaler}
 PIECE = 1024  # windows imputed at once: 8 MB at 30 samples of 64 sensors
 MOST_IMPUTED = 50_000_000  # numbers in windows with rows of their own: 200 MB
 
@@ -32,7 +29,7 @@ class Windows:
     """N windows as places in rows that neighbours share, so that they take no more memory than the rows.
 
     Attributes:
-        rows: Scaled samples, shape (R, F), float32, finite.
+        rows: Scaled samples, shape (R, C), float32, finite.
         starts: First row of each window, shape (N,), int32.
         length: T; a window is `rows[start : start + T]`.
     """
@@ -45,7 +42,7 @@ class Windows:
         return len(self.starts)
 
     def some(self, most: int) -> NDArray[np.float32]:
-        """At most so many windows, spread evenly, as copies of shape (n, T, F)."""
+        """At most so many windows, spread evenly, as copies of shape (n, T, C)."""
         starts = self.starts[:: max(1, -(-len(self) // most))]
         copied: NDArray[np.float32] = self.rows[starts[:, None] + np.arange(self.length)]
         return copied
@@ -56,39 +53,18 @@ class Windows:
         return float(np.mean([rows.var(axis=0, dtype=np.float64) for rows in steps]))
 
 
-def fit_imputer(samples: NDArray[np.float64], method: ImputationMethod) -> ImputerSpec:
-    """Fits one constant per sensor; for `last` it is the median, used where a window has no value at all.
-
-    Args:
-        samples: Shape (N, F); NaN may occur, but every sensor has a value.
-        method: How missing values will be filled.
-    """
-    centre = np.nanmean(samples, axis=0) if method == "mean" else np.nanmedian(samples, axis=0)
-    return ImputerSpec(method, tuple(centre.tolist()))
-
-
-def fit_scaler(samples: NDArray[np.float64], method: ScalingMethod) -> ScalerSpec:
-    """Fits offset and scale per sensor by scikit-learn: NaN is left out, a constant gets a scale of 1."""
-    fitted = SCALERS[method]().fit(samples)
-    match fitted:
-        case StandardScaler():
-            offset, scale = fitted.mean_, fitted.scale_
-        case MinMaxScaler():
-            offset, scale = fitted.data_min_, 1 / fitted.scale_
-        case _:
-            offset, scale = fitted.center_, fitted.scale_
-    return ScalerSpec(method, tuple(offset.tolist()), tuple(scale.tolist()))
-
-
 class Preparation:
     """Turns histories into the very numbers that the daemon's detector hands to the autoencoder."""
 
-    def __init__(self, grid: Grid, spec: WindowSpec, imputer: ImputerSpec, scaler: ScalerSpec) -> None:
+    def __init__(self, grid: Grid, spec: WindowSpec, inputs: Inputs) -> None:
+        self.inputs = inputs
         self._grid = grid
         self._spec = spec
-        self._scaler = Scaler(scaler)
-        self._imputer = Imputer(imputer, self._scaler)
-        self._looks_back = imputer.method == "last"
+
+    @property
+    def binary(self) -> tuple[int, ...]:
+        """The columns that are 0 or 1, where they are not imputed."""
+        return self.inputs.columns.binary
 
     def windows(self, histories: Sequence[History], most_imputed: int = MOST_IMPUTED) -> Windows:
         """The scorable windows of all histories, imputed and scaled.
@@ -101,11 +77,11 @@ class Preparation:
             most_imputed: Where windows with rows of their own would hold more numbers, every second
                 (third, ...) of them is taken; neighbours share T - 1 samples, so little is missed.
         """
-        length, width = self._spec.length, len(histories[0].sensors)
+        length, width = self._spec.length, self.inputs.columns.width
         found = [
             self._scorable(segment)
             for history in histories
-            for segment in segments(history, self._grid, self._spec.max_gap)
+            for segment in segments(history, self._grid, self._spec.max_gap, self.inputs.columns.counters)
         ]
         alone = sum(int(own.sum()) for _, _, own in found)
         step = max(1, -(-alone * length * width // most_imputed))
@@ -130,12 +106,14 @@ class Preparation:
 
     def _scorable(self, segment: Segment) -> tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.bool_]]:
         """Scaled rows with NaN, first rows of the scorable windows, and which of those begin in a hole."""
-        starts, coverage = window_starts(segment, self._spec)
+        scaled = self.inputs.scale(segment.values)
+        missing = self.inputs.columns.first(np.isnan(scaled))  # categories that are new, too
+        known = replace(segment, values=np.where(missing, np.nan, segment.values))
+        starts, coverage = window_starts(known, self._spec)
         first = starts[self._spec.scorable(coverage)]
-        scaled = self._scaler.scale(segment.values)
         in_hole: NDArray[np.bool_] = np.logical_or.reduce(np.isnan(scaled[first]), axis=1)
-        return scaled, first, in_hole & self._looks_back
+        return scaled, first, in_hole & self.inputs.looks_back
 
     def _filled(self, scaled: NDArray[np.float32]) -> NDArray[np.float32]:
         missing: NDArray[np.bool_] = np.isnan(scaled)
-        return self._imputer.fill(scaled, missing) if missing.any() else scaled
+        return self.inputs.fill(scaled, missing) if missing.any() else scaled

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from config.training import Model as ModelSettings
     from trainer.preparation import Windows
 
-EXPLAINED = 0.9  # share of the windows' variance that the code keeps; noise is in the rest
-LARGEST_CODE = 64
+EXPLAINED = 0.8  # share of the windows' variance that the code keeps; noise is in the rest
+LARGEST_CODE = 128
 FEW_COMPONENTS = 16  # enough for most machines; more are looked for only where these explain too little
 MOST_WINDOWS = 5000  # principal components of more windows are the same
 MOST_CELLS = 20_000_000  # numbers in those windows: 80 MB
@@ -55,7 +55,7 @@ def begin(windows: Windows, settings: ModelSettings, *, seed: int, binary: tuple
     """Chooses the sizes that the settings leave open, and finds the linear path.
 
     The code is as wide as the principal components that hold `EXPLAINED` of the windows' variance, at
-    most `LARGEST_CODE` and a quarter of T * F where more is to be fitted than they.
+    most `LARGEST_CODE` and half of T * F where more is to be fitted than they.
 
     Args:
         windows: Scaled.
@@ -116,7 +116,7 @@ def _principal(
     count, cells = flat.shape
     mean = flat.mean(axis=0, dtype=np.float64).astype(np.float32)
     centred = flat - mean
-    most = max(1, min(code or min(LARGEST_CODE, cells // 4), count - 1, cells))
+    most = max(1, min(code or min(LARGEST_CODE, cells // 2), count - 1, cells))
     if code is not None:
         _, components = _leading(centred, most, random)
         return mean, _filled(components, code)

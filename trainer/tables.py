@@ -24,7 +24,7 @@ import pyarrow.parquet
 from trainer.problems import Unreadable, Unusable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from io import BufferedIOBase
     from pathlib import Path
 
@@ -61,13 +61,16 @@ class Table:
         return f"line {index + 2}" if self.is_text else f"row {index + 1}"
 
 
-def read_tables(path: Path, settings: HistorySettings, *, block: int = BLOCK) -> Iterator[Table]:
+def read_tables(
+    path: Path, settings: HistorySettings, *, texts: Collection[str] = (), block: int = BLOCK
+) -> Iterator[Table]:
     """Reads a file; a file without rows is one table without rows.
 
     Args:
         path: Its ending says what it is.
         settings: Names the column of times, in which no word stands for a missing cell, and that of
             machines, whose cells are names, so that `007` keeps its zeros.
+        texts: More columns of which the cells are texts; `NA` and the like are some as well.
         block: Bytes of text or of values that are read at once.
 
     Raises:
@@ -84,7 +87,7 @@ def read_tables(path: Path, settings: HistorySettings, *, block: int = BLOCK) ->
                     yield Table(path, _without_nameless(path, frame), is_text=False)
             else:
                 text = gzip.GzipFile(fileobj=file) if name.endswith(".gz") else file
-                for frame in _csv(path, text, settings, block):
+                for frame in _csv(path, text, settings, texts, block):
                     yield Table(path, _without_nameless(path, frame), is_text=True)
     except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
         reason = getattr(error, "strerror", None) or str(error)
@@ -115,9 +118,11 @@ def _parquet(file: IO[bytes], block: int) -> Iterator[pd.DataFrame]:
         yield frame
 
 
-def _csv(path: Path, file: BufferedIOBase, settings: HistorySettings, block: int) -> Iterator[pd.DataFrame]:
+def _csv(
+    path: Path, file: BufferedIOBase, settings: HistorySettings, texts: Collection[str], block: int
+) -> Iterator[pd.DataFrame]:
     try:
-        layout = _Layout.of(file.readline(), settings)
+        layout = _Layout.of(file.readline(), settings, texts)
         if not any(layout.names):
             raise Unusable(f"{path}: must begin with a line of column names, got an empty one")
         lines = None
@@ -180,29 +185,31 @@ def _end_of_lines(text: bytes) -> int:
 class _Layout:
     """What the first line of a CSV file says, and the two ways to read the others."""
 
-    def __init__(self, names: list[str], separator: str, settings: HistorySettings) -> None:
+    def __init__(
+        self, names: list[str], separator: str, settings: HistorySettings, texts: Collection[str]
+    ) -> None:
         self.names = names
         self._separator = separator
         # pandas renames what occurs twice; numbers keep them apart
         self._columns = list(range(len(names)))
         self._times: Sequence[pa.DataType] = TIMES
-        self._text, self._time = {settings.machine_column}, settings.time_column
+        self._text, self._time = {settings.machine_column, *texts}, settings.time_column
         self._types: dict[str, pa.DataType] = {}
         for column, name in enumerate(names):
             kind = pa.float64()
-            if name in {settings.machine_column, *settings.ignore_columns}:
+            if name in self._text | {*settings.ignore_columns}:
                 kind = pa.dictionary(pa.int32(), pa.string())
             elif not name:
                 kind = pa.null()
             self._types[str(column)] = kind
 
     @classmethod
-    def of(cls, header: bytes, settings: HistorySettings) -> _Layout:
+    def of(cls, header: bytes, settings: HistorySettings, texts: Collection[str]) -> _Layout:
         """Reads the first line."""
         text = header.decode("utf-8-sig")
         separator = max(SEPARATORS, key=text.count)
         names = [name.strip() for name in next(csv.reader([text], delimiter=separator), [])]
-        return cls(names, separator, settings)
+        return cls(names, separator, settings, texts)
 
     def plain(self, lines: _Lines) -> pd.DataFrame | None:
         """Reads lines that hold nothing but what they should; None where that is not all."""
@@ -239,7 +246,7 @@ class _Layout:
             pd.errors.ParserError: A line has too many fields or too few, or a field never ends.
         """
         missing: dict[Any, tuple[str, ...]]
-        missing = {i: ("",) if self.names[i] == self._time else MISSING for i in self._columns}
+        missing = {i: ("",) if self.names[i] in self._text | {self._time} else MISSING for i in self._columns}
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", pd.errors.ParserWarning)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,6 +18,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
+def rounded(number: float) -> str:
+    """The number with three significant digits, but never without those before the point: `2,840`."""
+    return f"{number:,.0f}" if 100 <= abs(number) < 1e9 else f"{number:.3g}"
+
+
 def listed(names: Sequence[str]) -> str:
     """The names, and of many the first ones: `a, b, c, d, e and 7 more`."""
     text = ", ".join(names[:FEW])
@@ -29,3 +35,8 @@ def duration(milliseconds: float) -> str:
         if milliseconds >= size:
             return f"{milliseconds / size:.3g} {unit}"
     return f"{milliseconds:.3g} ms"
+
+
+def moment(at: float) -> str:
+    """A time, given in milliseconds since the epoch, to the second."""
+    return f"{datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at):%Y-%m-%d %H:%M:%S}"

@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 
 from cli.backtest import WORTH_A_PROCESS, Work, replayed, served
-from cli.evaluate import tally
+from cli.evaluate import count
 from cli.exits import CommandError
 from cli.histories import recorded
 from cli.replay import said
@@ -71,8 +71,8 @@ def test_the_number_of_processes_changes_nothing(config: Path, data: list[Path])
     one, two, many = (results(config, data, partial(said, scores=True), n) for n in (1, 2, 9))
     assert len(one) == len(MACHINES)
     assert one == two == many
-    tallies = [results(config, data, partial(tally, lateness=0), n) for n in (1, 3)]
-    found = [summed(each) for each in tallies]
+    counted = [results(config, data, partial(count, lateness=0), n) for n in (1, 3)]
+    found = [summed(each) for each in counted]
     assert found[0] == found[1]
     assert found[0].files == found[0].events == len(MACHINES)
     assert found[0].events_found == len(MACHINES)
@@ -93,7 +93,7 @@ def test_blocks_of_any_size_are_worth_what_all_rows_are(tmp_path: Path, lateness
     pieces = ((block, list(replay([block], pipeline))) for block in blocks)
     grid = detector.manifest.grid
     expected = evaluate([rows(whole, replay([whole], again), grid=grid, stride=1)])
-    assert summed(list(tally(detector, pieces, lateness=lateness))) == expected
+    assert summed(list(count(detector, pieces, lateness=lateness))) == expected
     assert expected.events_found == 2
 
 

@@ -50,9 +50,12 @@ def test_a_bundle_is_trained_listed_replayed_and_rolled_back(
     assert answer["machine"] is None
     assert answer["sensors"] == ["flow", "pressure", "temperature"]
     evidence = answer["threshold"]
-    assert evidence["value"] == pytest.approx(evidence["mean"] + evidence["k"] * evidence["std"])
-    assert evidence["method"] == "mean_std"
+    assert evidence["method"] == "calibrated"
     assert evidence["windows"] > 100
+    candidates = evidence["evidence"]["candidates"]
+    assert [each["method"] for each in candidates] == ["mean_std", "quantile", "pot", "calibrated"]
+    assert candidates[3]["value"] == evidence["value"]
+    assert candidates[0]["value"] == pytest.approx(evidence["mean"] + 10 * evidence["std"])
     folder = tmp_path / "state" / "bundles" / answer["bundle"]
     assert {path.name for path in folder.iterdir()} == {
         "manifest.json", "model.tflite", "encoder.tflite", "decoder.tflite", "model.keras", "report.html",

@@ -32,7 +32,7 @@ def test_values_are_read_as_in_the_file() -> None:
             "ANOMALYD_RETRAIN__EVERY": "off",
             "ANOMALYD_TRAINER__MODEL__UNITS": "[32, 16]",
             "ANOMALYD_HISTORY__IGNORE_COLUMNS": "[batch]",
-            "ANOMALYD_TRAINER__THRESHOLD__K": "3",
+            "ANOMALYD_TRAINER__THRESHOLD__FALSE_ALERTS_PER_DAY": "3",
             "ANOMALYD_LOG__LEVEL": "debug",
         },
     )
@@ -44,7 +44,7 @@ def test_values_are_read_as_in_the_file() -> None:
     assert settings.retrain.every is None
     assert settings.trainer.model.units == (32, 16)
     assert settings.history.ignore_columns == ("batch",)
-    assert settings.trainer.threshold.k == 3.0
+    assert settings.trainer.threshold.false_alerts_per_day == 3.0
     assert settings.log.level == "debug"
 
 

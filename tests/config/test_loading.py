@@ -52,6 +52,9 @@ def test_the_smallest_useful_file_differs_from_the_defaults_in_what_it_says(tmp_
         defaults,
         readings=msgspec.structs.replace(defaults.readings, interval=timedelta(seconds=1)),
         retrain=msgspec.structs.replace(defaults.retrain, every=timedelta(days=1)),
+        trainer=msgspec.structs.replace(
+            defaults.trainer, window=30, threshold=config.Threshold(method="mean_std", k=10.0)
+        ),
     )
 
 
@@ -76,7 +79,7 @@ def test_scalars_mean_what_people_mean_by_them(tmp_path: Path) -> None:
     settings = load(
         tmp_path,
         "mqtt: {client_id: no, username: 12:30:45, version: 5, host: on}\n"
-        "trainer: {model: {learning_rate: 1e-4, units: [16, 8]}, threshold: {k: 3}}\n"
+        "trainer: {model: {learning_rate: 1e-4, units: [16, 8]}, threshold: {false_alerts_per_day: 3}}\n"
         "alerts: {repeat_every: off, silent_after: null, close_score: .5}\n"
         "readings: {max_payload: 1MB, interval: 500 ms}\n"
         "history: {ignore_columns: [batch, 'y']}\n"
@@ -86,7 +89,7 @@ def test_scalars_mean_what_people_mean_by_them(tmp_path: Path) -> None:
     assert settings.mqtt.version == "5"
     assert settings.trainer.model.learning_rate == 1e-4
     assert settings.trainer.model.units == (16, 8)
-    assert settings.trainer.threshold.k == 3.0
+    assert settings.trainer.threshold.false_alerts_per_day == 3.0
     assert settings.alerts.repeat_every is None
     assert settings.alerts.silent_after is None
     assert settings.alerts.close_score == 0.5

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from config.streams import Channel
 from daemon.decoding import MAX_SENSORS, Decoder, Refusal
 from daemon.intake import Message
+from detector.channels import number_of
 from detector.reading import Reading
 
 NOW = 1_735_725_600_000
@@ -156,6 +158,87 @@ def test_the_last_of_two_equal_keys_counts() -> None:
 )  # fmt: skip
 def test_what_is_no_reading_is_refused_with_its_reason(payload: bytes, reason: str, detail: str) -> None:
     assert refused(payload) == (reason, detail)
+
+
+CHANNELS = {
+    "mode": Channel("category"),
+    "open": Channel("binary"),
+    "energy": Channel("counter"),
+    "wind": Channel("angle"),
+}
+
+
+def declared(values: str | None) -> Decoder:
+    return Decoder(
+        topic="plant/{machine}/readings", time="ts", values=values, max_payload=100_000, channels=CHANNELS
+    )
+
+
+FRAMES = [(declared(None), "{%s}"), (declared("data.values"), '{"data": {"values": {%s}}}')]
+GOOD = "must be text of 1 to 256 printable characters"
+
+
+@pytest.mark.parametrize(("decoder", "frame"), FRAMES)
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('"mode": "run"', number_of("run")),
+        ('"mode": " run "', number_of("run")),
+        ('"mode": "NaN"', number_of("NaN")),
+        ('"mode": "l\u00e4uft"', number_of("läuft")),
+        ('"mode": ""', math.nan),
+        ('"mode": " "', math.nan),
+        ('"mode": null', math.nan),
+        ('"mode": NaN', math.nan),
+        ('"open": true', 1.0),
+        ('"open": false', 0.0),
+        ('"open": 1', 1.0),
+        ('"open": 0.0', 0.0),
+        ('"open": null', math.nan),
+        ('"open": NaN', math.nan),
+        ('"energy": 1000000000001', 1e12 + 1),
+        ('"wind": -370', -370.0),
+    ],
+)
+def test_what_is_declared_is_read_as_what_it_is(
+    decoder: Decoder, frame: str, text: str, value: float
+) -> None:
+    _, values = decoded((frame % text).encode(), decoder)
+    assert list(values.values()) == pytest.approx([value], nan_ok=True, rel=0)
+
+
+@pytest.mark.parametrize(("decoder", "frame"), FRAMES)
+@pytest.mark.parametrize(
+    ("text", "reason", "detail"),
+    [
+        ('"mode": 7', "not_a_category", "'mode' must be text, got a number"),
+        ('"mode": true', "not_a_category", "'mode' must be text, got true or false"),
+        ('"mode": ["run"]', "not_a_category", "'mode' must be text, got a list"),
+        (f'"mode": "{"x" * 257}"', "not_a_category", f"'mode' {GOOD}, got '{'x' * 56}..."),
+        ('"mode": "a\\nb"', "not_a_category", rf"'mode' {GOOD}, got 'a\nb'"),
+        ('"mode": "\\ud800"', "not_a_category", rf"'mode' {GOOD}, got '\ud800'"),
+        ('"open": 2', "not_binary", "'open' must be true or false (or 1 or 0), got 2.0"),
+        ('"open": "yes"', "not_binary", "'open' must be true or false (or 1 or 0), got text"),
+        ('"energy": "12"', "not_a_number", "'energy' must be a number, got text"),
+        ('"energy": true', "not_a_number", "'energy' must be a number, got true or false"),
+        ('"flow": "run", "mode": "run"', "not_a_number", "'flow' must be a number, got text"),
+        ('"flow": true, "open": true', "not_a_number", "'flow' must be a number, got true or false"),
+        ('"wind": Infinity', "not_finite", "'wind' must be finite"),
+    ],
+)
+def test_what_is_not_what_it_is_declared_to_be_is_refused(
+    decoder: Decoder, frame: str, text: str, reason: str, detail: str
+) -> None:
+    assert refused((frame % text).encode(), decoder) == (reason, detail)
+
+
+def test_a_decoder_tells_each_text_of_a_category_once() -> None:
+    decoder = declared(None)
+    for mode in ("run", "stop", "run ", "run"):
+        decoded(b'{"mode": "%s"}' % mode.encode(), decoder)
+    assert decoder.new_texts() == {number_of("run"): "run", number_of("stop"): "stop"}
+    decoded(b'{"mode": "run"}', decoder)
+    assert decoder.new_texts() == {}
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from daemon.intake import Message
 from daemon.store import Store, StoreError
 from daemon.transaction import Transaction
 from detector.alerts import AlertTracker, OpenAlert, Severity
+from detector.channels import number_of
 from detector.events import MachineState
 from detector.grid import Grid
 from detector.machine import Snapshot
@@ -226,13 +227,44 @@ def test_new_combinations_of_sensors_are_taken_until_there_are_too_many(
             assert not each.room_for(("load",))
 
 
+def test_the_texts_of_categories_come_back_with_a_history(store: Store) -> None:
+    run, stop = number_of("run"), number_of("stop")
+    store.commit(Transaction(readings=[reading(AT, mode=run)], texts={run: "run"}))
+    store.commit(Transaction(texts={run: "run", stop: "stop"}))
+    history = store.history("press", 0)
+    assert history.values.tolist() == [[run]]
+    assert history.texts == {run: "run", stop: "stop"}
+
+
+def test_a_text_is_worth_a_commit_though_its_reading_was_dropped() -> None:
+    assert Transaction(texts={number_of("run"): "run"}).urgent()
+
+
+def test_texts_are_taken_until_there_are_too_many(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stores, "MAX_TEXTS", 2)
+    texts = {number_of(text): text for text in ("a", "b", "c")}
+    store.commit(Transaction(readings=[reading(AT, mode=1)], texts=texts))
+    assert len(store.history("press", 0).texts) == 2
+
+
+def test_a_store_of_the_version_before_is_taken_up(store: Store, file: Path) -> None:
+    store.commit(Transaction(readings=[reading(AT, flow=1)]))
+    with sqlite3.connect(file) as database:
+        database.executescript("DROP TABLE texts; PRAGMA user_version = 2;")
+    database.close()
+    with reopened(store) as after:
+        assert after.history("press", 0).values.tolist() == [[1]]
+        after.commit(Transaction(texts={number_of("run"): "run"}))
+        assert after.history("press", 0).texts == {number_of("run"): "run"}
+
+
 def test_a_store_of_another_version_is_refused(store: Store, file: Path) -> None:
     with sqlite3.connect(file) as database:
         database.execute("PRAGMA user_version = 7")
     database.close()
     with pytest.raises(StoreError) as refused:
         Store(file)
-    assert str(refused.value) == f"{file}: must have schema 2, got 7: not made by this version"
+    assert str(refused.value) == f"{file}: must have schema 3, got 7: not made by this version"
 
 
 def test_a_file_that_is_no_database_is_refused(file: Path) -> None:

@@ -12,14 +12,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from detector.alerts import AlertPolicy
+from detector.channels import Channel, Columns, number_of
 from detector.events import AlertChanged, Event, ReadingDropped
 from detector.grid import Grid
+from detector.kinds import ImputationMethod
 from detector.manifest import (
     SCHEMA,
+    Curve,
     ErrorKind,
     ErrorSpec,
     HistorySpec,
-    ImputationMethod,
     ImputerSpec,
     Manifest,
     ModelSpec,
@@ -60,9 +62,16 @@ def manifest(
     imputation: ImputationMethod = "last",
     error: ErrorSpec | None = None,
     threshold: float = 0.731,
+    channels: dict[str, Channel] | None = None,
+    curved: bool = False,
 ) -> Manifest:
     """A complete manifest; values are small, so scaling is mild."""
-    width = len(sensors)
+    channels = channels or {}
+    width = Columns(sensors, channels).width
+    random = np.random.default_rng(5)
+    slopes = random.uniform(-0.2, 0.2, (width, width + 1)) * (1 - np.eye(width, width + 1))
+    references = random.normal(size=(8, width))
+    curves = (Curve((-1.0, 0.0, 0.5, 2.0, 3.0), (0.0, 0.25, 0.4, 0.75, 1.0)),) * width if curved else ()
     return Manifest(
         schema=SCHEMA,
         id=name,
@@ -71,11 +80,17 @@ def manifest(
         sensors=sensors,
         grid=grid or Grid(SECOND),
         window=window or WindowSpec(length=3, max_gap=2),
-        imputer=ImputerSpec(method=imputation, fallback=tuple(0.25 * (i + 1) for i in range(width))),
+        imputer=ImputerSpec(
+            method=imputation,
+            fallback=tuple(0.25 * (i % 3 + 1) for i in range(width)),
+            references=tuple(map(tuple, references.tolist())) if imputation == "knn" else (),
+            regressions=tuple(map(tuple, slopes.tolist())) if imputation == "iterative" else (),
+        ),
         scaler=ScalerSpec(
-            method="standard",
-            offset=tuple(0.1 * i for i in range(width)),
-            scale=tuple(1 + 0.5 * i for i in range(width)),
+            method="quantile" if curved else "standard",
+            offset=tuple(0.1 * (i % 3) for i in range(width)),
+            scale=tuple(1 + 0.5 * (i % 3) for i in range(width)),
+            curves=curves,
         ),
         error=error or ErrorSpec(kind="mse", smoothing=0.4),
         threshold=Threshold(
@@ -94,13 +109,14 @@ def manifest(
         metrics={"loss": 0.1},
         libraries={"numpy": np.__version__},
         files={},
+        channels=channels,
     )
 
 
 def detector(made: Manifest | None = None, model: Autoencoder | None = None) -> Detector:
     """A detector with a cheap model."""
     made = made or manifest()
-    return Detector(made, model or Projection(made.window.length, len(made.sensors)))
+    return Detector(made, model or Projection(made.window.length, made.width))
 
 
 def reading(
@@ -162,6 +178,8 @@ def _close(one: object, other: object) -> bool:
 
 
 VALUES = (0.0, 0.5, 1.25, -0.75, 2.0, 3.5, 6.0, math.nan)
+# What the sensor `mode` sends: categories, of which no bundle knows the third, or nothing.
+MODES = (number_of("run"), number_of("stop"), number_of("explode"), math.nan)
 STEPS = (1, 1, 1, 1, 1, 1, 0, -1, 2, 3, -3, 7)  # slots from a machine's last reading to its next
 SENSORS = (("flow", "load"),) * 6 + (
     ("load", "flow"),
@@ -169,6 +187,9 @@ SENSORS = (("flow", "load"),) * 6 + (
     ("load",),
     ("flow", "load", "oil"),
     ("oil",),
+    ("flow", "load", "mode"),
+    ("flow", "mode", "load"),
+    ("mode",),
 )
 
 
@@ -193,18 +214,40 @@ def streams(
     ):
         slot[machine] += advance
         at = START + slot[machine] * SECOND + jitter
-        numbers = np.array(values[: len(sensors)])
+        numbers = np.array(
+            [
+                MODES[VALUES.index(value) % len(MODES)] if name == "mode" else value
+                for name, value in zip(sensors, values, strict=False)
+            ]
+        )
         readings.append(Reading(machine, at, sensors, numbers, None if delay is None else at + delay))
     return readings
+
+
+MANY = ("run", "stop", *(f"recipe {i}" for i in range(20)))
 
 
 @st.composite
 def manifests(draw: st.DrawFn, name: str = "bundle-1") -> Manifest:
     """Manifests that differ in everything the stream's treatment depends on."""
     kind: ErrorKind = draw(st.sampled_from(("mse", "rmse", "mae")))
+    sensors = draw(
+        st.sampled_from(
+            (("flow", "load"), ("flow", "load"), ("load",), ("load", "oil", "flow"), ("mode", "load", "flow"))
+        )
+    )
+    kinds = {
+        "flow": (None, None, Channel("counter")),
+        "load": (None, None, Channel("angle", 4.0), Channel("binary")),
+        "oil": (None,),
+        "mode": (Channel("category", categories=("run", "stop")), Channel("category", categories=MANY)),
+    }
+    chosen = {sensor: draw(st.sampled_from(kinds[sensor])) for sensor in sensors}
     return manifest(
         name,
-        sensors=draw(st.sampled_from((("flow", "load"), ("load",), ("load", "oil", "flow")))),
+        sensors=sensors,
+        channels={sensor: channel for sensor, channel in chosen.items() if channel},
+        curved=draw(st.sampled_from((False, False, True))),
         grid=Grid(draw(st.sampled_from((SECOND, SECOND, 700))), draw(st.sampled_from((0, 3, 350)))),
         window=WindowSpec(
             length=draw(st.integers(1, 4)),
@@ -212,7 +255,7 @@ def manifests(draw: st.DrawFn, name: str = "bundle-1") -> Manifest:
             max_gap=draw(st.integers(0, 3)),
             min_coverage=draw(st.sampled_from((0.0, 0.5, 0.8))),
         ),
-        imputation=draw(st.sampled_from(("last", "mean"))),
+        imputation=draw(st.sampled_from(("last", "last", "mean", "knn", "iterative", "model"))),
         error=ErrorSpec(kind=kind, smoothing=draw(st.sampled_from((0.0, 0.4)))),
     )
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
+from detector.channels import Channel, embedding, number_of
 from detector.grid import Grid
-from detector.manifest import ErrorKind, Manifest
+from detector.inputs import refinements
+from detector.manifest import ErrorKind, Manifest, ScalerSpec
 from detector.reading import Dropped, Reading
-from detector.scoring import REFINEMENTS, Autoencoder
+from detector.scoring import Autoencoder
 
 Row = tuple[float, ...]
 
@@ -82,6 +86,95 @@ def rank(reading: Reading, sensor: str) -> tuple[bool, int, float]:
     return missing, reading.at, 0 if missing else -value
 
 
+def counted(samples: Sequence[tuple[int, Row]], made: Manifest) -> list[tuple[int, Row]]:
+    """What counters grew by since the slot before, in place of what they show."""
+    shown = dict(samples)
+    found = []
+    for slot, row in samples:
+        grown = []
+        for i, name in enumerate(made.sensors):
+            value = row[i]
+            if name in made.channels and made.channels[name].kind == "counter":
+                value -= shown[slot - 1][i] if slot - 1 in shown else math.nan
+                value = math.nan if value < 0 else value
+            grown.append(value)
+        found.append((slot, tuple(grown)))
+    return found
+
+
+def strange(row: Row, made: Manifest) -> list[str]:
+    """The sensors with a category that was not seen in training."""
+    return [
+        name
+        for value, name in zip(row, made.sensors, strict=True)
+        if name in made.channels
+        and made.channels[name].kind == "category"
+        and not math.isnan(value)
+        and value not in map(number_of, made.channels[name].categories)
+    ]
+
+
+def known(row: Row, made: Manifest) -> Row:
+    """The row without the categories that were not seen in training."""
+    new = strange(row, made)
+    return tuple(math.nan if n in new else value for value, n in zip(row, made.sensors, strict=True))
+
+
+def columns(value: float, channel: Channel | None) -> list[float]:
+    """The numbers that the autoencoder sees of a value."""
+    if channel is None or channel.kind in {"binary", "counter"}:
+        return [value]
+    if channel.kind == "angle":
+        turn = 2 * math.pi * value / channel.period
+        return [math.sin(turn), math.cos(turn)]
+    texts = channel.categories
+    if math.isnan(value):
+        return [math.nan] * min(len(texts), 16)
+    text = next(text for text in texts if number_of(text) == value)
+    if len(texts) <= 16:
+        return [float(text == other) for other in texts]
+    numbers: list[float] = embedding(text).tolist()
+    return numbers
+
+
+def said(numbers: Sequence[float], channel: Channel | None) -> float | str:
+    """What a sensor's columns say."""
+    if channel is None or channel.kind == "counter":
+        return numbers[0]
+    if channel.kind == "binary":
+        return float(numbers[0] >= 0.5)
+    if channel.kind == "angle":
+        return math.atan2(numbers[0], numbers[1]) % (2 * math.pi) / (2 * math.pi) * channel.period
+    likeness = {
+        text: sum(a * b for a, b in zip(columns(number_of(text), channel), numbers, strict=True))
+        for text in channel.categories
+    }
+    return max(channel.categories, key=lambda text: likeness[text])
+
+
+def scale(value: float, column: int, spec: ScalerSpec) -> float:
+    """Along the straight line, or along the curve and beyond its ends the straight line's slope."""
+    curve = spec.curves[column] if spec.curves else None
+    if curve is None:
+        return (value - spec.offset[column]) / spec.scale[column]
+    for (a, b), (p, q) in zip(pairwise(curve.values), pairwise(curve.levels), strict=True):
+        if a <= value <= b:
+            return p + (value - a) / (b - a) * (q - p)
+    end = 0 if value < curve.values[0] else -1
+    return curve.levels[end] + (value - curve.values[end]) / spec.scale[column]
+
+
+def restore(value: float, column: int, spec: ScalerSpec) -> float:
+    curve = spec.curves[column] if spec.curves else None
+    if curve is None:
+        return value * spec.scale[column] + spec.offset[column]
+    for (a, b), (p, q) in zip(pairwise(curve.values), pairwise(curve.levels), strict=True):
+        if p <= value <= q:
+            return a + (value - p) / (q - p) * (b - a)
+    end = 0 if value < curve.levels[0] else -1
+    return curve.values[end] + (value - curve.levels[end]) * spec.scale[column]
+
+
 def stretches(samples: Sequence[tuple[int, Row]], max_gap: int) -> list[list[tuple[int, Row]]]:
     """Samples without a hole of more than `max_gap` slots between them."""
     found: list[list[tuple[int, Row]]] = []
@@ -116,32 +209,67 @@ def impute(column: Sequence[float], method: str, fallback: float) -> list[float]
     return filled
 
 
-def shares(rows: Sequence[Row], made: Manifest, model: Autoencoder) -> tuple[list[float], list[float]]:
+def filled(rows: Sequence[Sequence[float]], made: Manifest) -> list[list[float]]:
+    """Scaled samples without holes."""
+    spec = made.imputer
+    fallback = [scale(value, i, made.scaler) for i, value in enumerate(spec.fallback)]
+    if spec.method not in {"knn", "iterative"}:
+        by_column = [impute([row[i] for row in rows], spec.method, value) for i, value in enumerate(fallback)]
+        return [list(row) for row in zip(*by_column, strict=True)]
+    found = []
+    for row in rows:
+        there = [i for i, value in enumerate(row) if not math.isnan(value)]
+        full = [fallback[i] if math.isnan(value) else value for i, value in enumerate(row)]
+        holes = [i for i in range(len(row)) if i not in there]
+        if spec.method == "iterative":
+            for _ in range(10):
+                for i in holes:
+                    *slopes, intercept = spec.regressions[i]
+                    full[i] = intercept + sum(s * v for s, v in zip(slopes, full, strict=True))
+        elif there:
+            near = sorted(spec.references, key=lambda one: sum((one[i] - row[i]) ** 2 for i in there))[:5]
+            for i in holes:
+                full[i] = sum(one[i] for one in near) / len(near)
+        found.append(full)
+    return found
+
+
+def shares(rows: Sequence[Row], made: Manifest, model: Autoencoder) -> tuple[list[float], list[float | str]]:
     """Each sensor's part of a window's error, and what the model expected of its newest sample."""
-    columns = [
-        impute([row[i] for row in rows], made.imputer.method, made.imputer.fallback[i])
-        for i in range(len(made.sensors))
+    channels = [made.channels.get(name) for name in made.sensors]
+    owner = [i for i, channel in enumerate(channels) for _ in columns(math.nan, channel)]
+    encoded = [
+        [n for v, channel in zip(row, channels, strict=True) for n in columns(v, channel)] for row in rows
     ]
-    offset, scale = made.scaler.offset, made.scaler.scale
-    scaled = [[(v - offset[i]) / scale[i] for v in column] for i, column in enumerate(columns)]
-    rebuilt = model.reconstruct(np.array(scaled, dtype=np.float32).T[None])[0]
+    scaled = filled([[scale(v, i, made.scaler) for i, v in enumerate(row)] for row in encoded], made)
+
+    def rebuild() -> NDArray[np.float32]:
+        (window,) = model.reconstruct(np.array(scaled, dtype=np.float32)[None])
+        answer: NDArray[np.float32] = window
+        return answer
+
+    rebuilt = rebuild()
     if any(math.isnan(v) for row in rows for v in row):
-        for _ in range(REFINEMENTS):  # what the model expects takes the place of what is missing
+        for _ in range(refinements(made.imputer.method)):  # what the model expects instead of what is missing
             scaled = [
-                [float(rebuilt[t, i]) if math.isnan(rows[t][i]) else v for t, v in enumerate(column)]
-                for i, column in enumerate(scaled)
+                [float(rebuilt[t, i]) if math.isnan(encoded[t][i]) else v for i, v in enumerate(row)]
+                for t, row in enumerate(scaled)
             ]
-            rebuilt = model.reconstruct(np.array(scaled, dtype=np.float32).T[None])[0]
+            rebuilt = rebuild()
     there = sum(not math.isnan(v) for row in rows for v in row)
-    parts = []
-    for i, column in enumerate(scaled):
-        part = 0.0
-        for t, value in enumerate(column):
-            if not math.isnan(rows[t][i]):
+    parts = [0.0] * len(channels)
+    for t, row in enumerate(scaled):
+        for i, value in enumerate(row):
+            if not math.isnan(encoded[t][i]):
                 difference = abs(float(rebuilt[t, i]) - value)
-                part += difference if made.error.kind == "mae" else difference**2
-        parts.append(part / max(there, 1))
-    return parts, [float(rebuilt[-1, i]) * scale[i] + offset[i] for i in range(len(offset))]
+                parts[owner[i]] += difference if made.error.kind == "mae" else difference**2
+    last = [restore(float(value), i, made.scaler) for i, value in enumerate(rebuilt[-1])]
+    expected = [
+        said([value for place, value in zip(owner, last, strict=True) if place == i], channel)
+        for i, channel in enumerate(channels)
+    ]
+    usual = made.error.usual or [1.0] * len(parts)
+    return [part / (max(there, 1) * one) for part, one in zip(parts, usual, strict=True)], expected
 
 
 def total(parts: Sequence[float], kind: ErrorKind) -> float:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from detector.alerts import AlertPolicy, Change, OpenAlert, Severity, alert_id
 from detector.blame import NOTHING, SensorShare
+from detector.channels import number_of
 from detector.events import (
     AlertChanged,
     Event,
@@ -16,13 +17,14 @@ from detector.events import (
     NotScoredReason,
     Scored,
     StateChanged,
+    ValueIgnored,
 )
 from detector.grid import Grid
 from detector.manifest import Manifest
-from detector.reading import Reading
+from detector.reading import Ignored, Reading
 from detector.scoring import SCORE_DIGITS, Autoencoder
 from detector.stream import StreamPolicy
-from tests.detector.naive import Row, Sampling, shares, stretches, total, window
+from tests.detector.naive import Row, Sampling, counted, known, shares, strange, stretches, total, window
 
 
 @dataclass
@@ -79,8 +81,10 @@ class Following:
         """Judges all windows of samples without a hole."""
         smoothed: list[float] | None = None
         first = True
-        for slot, _ in samples:
+        for slot, row in samples:
             at = self.grid.interval * slot + self.grid.phase
+            for sensor in strange(row, self.made):
+                self.events.append(ValueIgnored(self.machine, at, sensor, Ignored.NEW_CATEGORY))
             rows = window(samples, slot, self.made.window.length)
             if rows is None:
                 self.no_score(at, NotScoredReason.WARMING_UP, MachineState.WARMING_UP)
@@ -92,6 +96,7 @@ class Following:
     def judge(self, at: int, rows: Sequence[Row], smoothed: list[float] | None) -> list[float] | None:
         """Judges one window; returns the smoothed shares for the next one."""
         made = self.made
+        rows = [known(row, made) for row in rows]
         cells = [math.isnan(value) for row in rows for value in row]
         coverage = (len(cells) - sum(cells)) / len(cells)
         if coverage < made.window.min_coverage or all(cells):
@@ -112,7 +117,7 @@ class Following:
                 SensorShare(
                     name,
                     parts[i] / sum(parts) if sum(parts) > NOTHING else 1 / len(parts),
-                    None if math.isnan(rows[-1][i]) else rows[-1][i],
+                    self.value(rows[-1][i], name),
                     expected[i],
                 )
                 for i, name in enumerate(made.sensors)
@@ -139,6 +144,11 @@ class Following:
                 self.present(at)
         self.enter(at, MachineState.NORMAL)
         return parts
+
+    def value(self, value: float, sensor: str) -> float | str | None:
+        channel = self.made.channels.get(sensor)
+        texts = {number_of(text): text for text in channel.categories} if channel else {}
+        return None if math.isnan(value) else texts.get(value, value)
 
     def no_score(self, at: int, reason: NotScoredReason, state: MachineState) -> None:
         self.events.append(NotScored(self.machine, at, reason))
@@ -181,6 +191,6 @@ def follow(
     for reading in from_now:
         sampling.feed(reading)
     following = Following(machine, made, grid, model, Alerting(machine, policy))
-    for samples in stretches(sampling.samples, made.window.max_gap):
+    for samples in stretches(counted(sampling.samples, made), made.window.max_gap):
         following.stretch(samples)
     return following.events

@@ -31,7 +31,7 @@ class Recorder(Detector):
     """Keeps the windows that it is asked to score."""
 
     def __init__(self, made: Manifest) -> None:
-        super().__init__(made, Projection(made.window.length, len(made.sensors)))
+        super().__init__(made, Projection(made.window.length, made.width))
         self.seen: list[NDArray[np.float32]] = []
 
     def errors(self, windows: NDArray[np.float32]) -> Errors:

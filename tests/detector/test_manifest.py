@@ -8,13 +8,22 @@ import msgspec
 import pytest
 from hypothesis import given
 
-from detector.manifest import Manifest, UnreadableManifest, decode, encode
+from detector.manifest import Manifest, UnreadableManifest, checksum, decode, encode
 from tests.detector.examples import manifest, manifests
 
 
 @given(made=manifests())
 def test_a_manifest_survives_being_written_down(made: Manifest) -> None:
     assert decode(encode(made)) == made
+
+
+def test_a_manifest_of_an_older_version_has_no_evidence_of_its_threshold() -> None:
+    made = manifest()
+    content = msgspec.json.decode(encode(made))
+    del content["threshold"]["evidence"]
+    del content["sha256"]
+    content["sha256"] = checksum(content)
+    assert decode(msgspec.json.encode(content)) == made
 
 
 def edited(change: Callable[[dict[str, Any]], None]) -> bytes:
@@ -49,15 +58,15 @@ def edited(change: Callable[[dict[str, Any]], None]) -> bytes:
         ),
         (
             edited(lambda m: m["scaler"].update(scale=[1.0])),
-            "scaler.scale: must hold 2 finite numbers, one per sensor",
+            "scaler.scale: must hold 2 finite numbers, one per column",
         ),
         (
             edited(lambda m: m["scaler"].update(scale=[1.0, 0.0])),
-            "scaler.scale: must be above 0 for every sensor",
+            "scaler.scale: must be above 0 for every column",
         ),
         (
             edited(lambda m: m["imputer"].update(fallback=[1.0, 2.0, 3.0])),
-            "imputer.fallback: must hold 2 finite numbers, one per sensor",
+            "imputer.fallback: must hold 2 finite numbers, one per column",
         ),
         (
             edited(lambda m: m["threshold"].update(value=0)),
@@ -83,7 +92,7 @@ def edited(change: Callable[[dict[str, Any]], None]) -> bytes:
             "Invalid enum value 'guess' - at `$.imputer.method`",
         ),
         (encode(manifest()).replace(b"0.731", b"1e999"), "Number out of range - at `$[...][...]`"),
-        (encode(manifest()).replace(b"0.731", b"NaN"), "JSON is malformed: invalid character (byte 595)"),
+        (encode(manifest()).replace(b"0.731", b"NaN"), "JSON is malformed: invalid character (byte 677)"),
     ],
 )
 def test_what_is_no_manifest_is_refused_with_the_reason(text: bytes, message: str) -> None:

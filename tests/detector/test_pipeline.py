@@ -64,7 +64,7 @@ def test_events_are_those_of_the_definition(
     stream: list[Reading], made: Manifest, policy: StreamPolicy, alerting: AlertPolicy
 ) -> None:
     events = pipeline(detector(made), stream=policy, alerts=alerting).on_readings(stream)
-    model = Projection(made.window.length, len(made.sensors))
+    model = Projection(made.window.length, made.width)
     expected = naive_pipeline.follow("press-1", stream, made, model, policy, alerting)
     assert_same([event for event in events if not isinstance(event, ReadingDropped)], expected)
 

@@ -215,7 +215,7 @@ def test_counted_block_by_block_is_counted_at_once(
     for name in ("at", "label", "score", "alarmed", "opened"):
         parts = np.concatenate([getattr(part, name) for part in laid])
         np.testing.assert_array_equal(parts, getattr(expected, name), name)
-    assert summed([tally]) == evaluate([expected])
+    assert summed([tally.counts()]) == evaluate([expected])
 
 
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from([np.nan, 0.0, 0.25, 1.5, 2.0])), min_size=2))

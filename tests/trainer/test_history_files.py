@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from config.streams import Channel
 from config.training import History as HistorySettings
 from detector.history import History
 from tests.trainer.examples import write
@@ -384,3 +385,78 @@ def test_what_cannot_be_read_is_told_apart_from_what_cannot_be_used(tmp_path: Pa
     assert half.startswith(f"{tmp_path}/half.csv.gz: cannot be read: Compressed file ended")
     assert parquet.startswith(f"{tmp_path}/no.parquet: cannot be read: ")
     assert isinstance(caught.value, OSError)
+
+
+CHANNELS = {"mode": Channel("category"), "open": Channel("binary"), "energy": Channel("counter")}
+
+
+def declared(path: Path) -> History:
+    (history,) = read_histories([path], SETTINGS, channels=CHANNELS)
+    return history
+
+
+def test_categories_and_switches_are_read_as_the_daemon_reads_them(tmp_path: Path) -> None:
+    lines = (
+        "timestamp,mode,open,energy",
+        "0,run,true,1000000000000",
+        "1, stop ,False,1000000000001",
+        "2,7,1,",
+        "3,,,3",
+        "4,NA,0.0,4",
+        '5,"a, b",0,5',
+    )
+    path = write(tmp_path / "a.csv", *lines)
+    frame = pd.DataFrame(
+        {
+            "timestamp": [0, 1, 2, 3, 4, 5],
+            "mode": ["run", " stop ", "7", None, "NA", "a, b"],
+            "open": [True, False, True, None, False, False],
+            "energy": [1e12, 1e12 + 1, None, 3, 4, 5],
+        }
+    )
+    frame.to_parquet(tmp_path / "b.parquet")
+    switches = [1, 0, 1, np.nan, 0, 0]
+    for found in (declared(path), declared(tmp_path / "b.parquet")):
+        modes = [found.texts.get(row[0]) for row in cells(found)]
+        assert modes == ["run", "stop", "7", None, "NA", "a, b"]
+        np.testing.assert_array_equal([row[1] for row in cells(found)], switches)
+        np.testing.assert_array_equal([row[2] for row in cells(found)], [1e12, 1e12 + 1, np.nan, 3, 4, 5])
+
+
+def test_odd_lines_with_texts_are_read_alike(tmp_path: Path) -> None:
+    plain = write(tmp_path / "a.csv", "timestamp,mode,open", "0,run,1", "1,NA,", "2,,true")
+    odd = write(tmp_path / "b.csv", "timestamp,mode,open", "0,run,1", "", "1,NA,", "2,,true")
+    np.testing.assert_array_equal(declared(plain).values, declared(odd).values)
+
+
+def test_switches_in_a_column_of_numbers_are_read(tmp_path: Path) -> None:
+    pd.DataFrame({"timestamp": [0, 1], "open": [1, 0]}).to_parquet(tmp_path / "a.parquet")
+    assert cells(declared(tmp_path / "a.parquet")) == [[1], [0]]
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (
+            ["timestamp,open", "0,1", "1,yes", "2,2"],
+            'column open: must hold 0 and 1, or true and false, got "yes" in line 3 (and 1 more)',
+        ),
+        (
+            ["timestamp,mode", "0,run", "1," + 257 * "x"],
+            f'column mode: must hold text of 1 to 256 printable characters, got "{57 * "x"}…" in line 3',
+        ),
+        (["timestamp,energy", "0,run"], 'column energy: must hold finite numbers, got "run" in line 2'),
+    ],
+)
+def test_a_cell_that_is_not_what_its_column_is_declared_to_be_is_named(
+    tmp_path: Path, lines: list[str], expected: str
+) -> None:
+    with pytest.raises(Unusable) as refused:
+        declared(write(tmp_path / "a.csv", *lines))
+    assert refused.value.problems == (f"{tmp_path}/a.csv: {expected}; history.ignore_columns leaves it out",)
+
+
+def test_a_number_is_no_category_where_a_file_tells_them_apart(tmp_path: Path) -> None:
+    pd.DataFrame({"timestamp": [0, 1], "mode": [7, 8]}).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(Unusable, match=r"column mode: must hold text .*, got 7 in row 1 \(and 1 more\)"):
+        declared(tmp_path / "a.parquet")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainer.wording import counted, duration
+from trainer.wording import counted, duration, rounded
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,8 @@ def test_a_duration_is_told_in_the_largest_unit_that_fits(milliseconds: float, t
 
 def test_one_is_no_plural() -> None:
     assert [counted(number, "alert") for number in (0, 1, 2)] == ["0 alerts", "1 alert", "2 alerts"]
+
+
+def test_a_number_has_three_digits_and_all_before_the_point() -> None:
+    numbers = (0, 0.01234, 0.3, 9.876, 123.4, 2840.4, 1.5e12)
+    assert list(map(rounded, numbers)) == ["0", "0.0123", "0.3", "9.88", "123", "2,840", "1.5e+12"]

@@ -1,0 +1,172 @@
+"""The threshold, and what each method would give for it, from the errors of held-back normal windows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.stats import genpareto
+
+from detector.alerts import AlertPolicy
+from detector.manifest import Candidate, Evidence, Rate, Threshold
+from trainer.openings import Forecast, Openings
+from trainer.problems import Unusable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from config.training import Threshold as ThresholdSettings
+    from detector.manifest import ThresholdMethod
+
+# An alert that is open as long as windows are above the threshold: each is one run of them.
+RUNS = AlertPolicy(open_after=1, open_within=1, close_after=1, close_score=1.0)
+PEAKS = 0.02  # share of the errors that are peaks over the threshold of Siffer et al.,
+FEWEST_PEAKS = 20  # or so many, as two parameters are fitted to them
+
+
+@dataclass(frozen=True, eq=False)
+class HeldBack:
+    """Errors of normal windows that nothing was fitted on.
+
+    Attributes:
+        machines: Smoothed reconstruction errors of each machine in order of time, shapes (N,), no NaN.
+        days: Normal time that all windows together stand for.
+        policy: When an alert opens and closes.
+    """
+
+    machines: Sequence[NDArray[np.float64]]
+    days: float
+    policy: AlertPolicy
+
+    @cached_property
+    def errors(self) -> NDArray[np.float64]:
+        """All of them, shape (N,)."""
+        return np.concatenate([*self.machines, np.empty(0)])
+
+    @cached_property
+    def alerts(self) -> Forecast:
+        """Alerts at any threshold."""
+        return self._forecast(self.policy)
+
+    @cached_property
+    def runs(self) -> Forecast:
+        """Runs of windows above any threshold."""
+        return self._forecast(RUNS)
+
+    @cached_property
+    def windows_per_run(self) -> float:
+        """Windows in a run above a high threshold, on average."""
+        high = float(np.quantile(self.errors, 0.95))
+        return float((self.errors > high).sum()) / max(1, self.runs.openings.count(high))
+
+    def _forecast(self, policy: AlertPolicy) -> Forecast:
+        return Forecast(Openings(self.machines, policy), float(self.errors.mean()), float(self.errors.std()))
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A threshold, with its bounds where the method has some."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+def threshold(held_back: HeldBack, settings: ThresholdSettings) -> Threshold:
+    """The threshold by the chosen method, with what the others give.
+
+    Raises:
+        Unusable: The errors say nothing about how much is normal.
+    """
+    errors = held_back.errors
+    varies = len(errors) > 0 and errors.min() < errors.max()
+    if not varies:
+        got = f"{len(errors)} times the same error {errors[0]:.4g}" if len(errors) else "no scored window"
+        raise Unusable(
+            f"history: must vary in its last rows, from which the threshold is learned, got {got}; "
+            "is it a recording of a machine that stood still?"
+        )
+    evidence = Evidence(
+        days=held_back.days,
+        quiet=held_back.alerts.start,
+        candidates=tuple(_candidate(held_back, method, settings.options(method)) for method in METHODS),
+    )
+    chosen = evidence.of(settings.method)
+    return Threshold(
+        value=chosen.value,
+        method=settings.method,
+        k=chosen.options.get("k"),
+        mean=float(errors.mean()),
+        std=float(errors.std()),
+        windows=len(errors),
+        above=chosen.above,
+        evidence=evidence,
+    )
+
+
+def _candidate(held_back: HeldBack, method: ThresholdMethod, options: dict[str, float]) -> Candidate:
+    found = METHODS[method](held_back, **options)
+    rate = held_back.alerts.expected(found.value)
+    return Candidate(
+        method=method,
+        options=options,
+        value=found.value,
+        above=float((held_back.errors > found.value).mean()),
+        alerts_per_day=Rate(*(each / held_back.days for each in (rate.expected, rate.low, rate.high))),
+        low=found.low,
+        high=found.high,
+    )
+
+
+def _mean_std(held_back: HeldBack, *, k: float) -> Found:
+    return Found(float(held_back.errors.mean() + k * held_back.errors.std()))
+
+
+def _quantile(held_back: HeldBack, *, q: float) -> Found:
+    return Found(float(np.quantile(held_back.errors, q)))
+
+
+def _pot(held_back: HeldBack, *, false_alarm_rate: float) -> Found:
+    """Peaks over threshold (Siffer et al., Anomaly Detection in Streams with Extreme Value Theory, 2017).
+
+    A generalised Pareto distribution is fitted to the errors above a high one.
+    """
+    errors = held_back.errors
+    share = min(0.5, max(PEAKS, FEWEST_PEAKS / len(errors)))
+    high = float(np.quantile(errors, 1 - share))
+    peaks = errors[errors > high] - high
+    share = len(peaks) / len(errors)
+    if false_alarm_rate >= share:
+        return Found(float(np.quantile(errors, 1 - false_alarm_rate)))
+    unit = float(peaks.mean())
+    shape, scale = 0.0, 1.0  # an exponential distribution, where there are too few peaks to tell
+    if len(peaks) >= FEWEST_PEAKS // 2 and peaks.min() < peaks.max():
+        with np.errstate(all="ignore"):  # the search tries distributions that cannot be
+            shape, _, scale = genpareto.fit(peaks / unit, floc=0)
+    return Found(high + unit * float(genpareto.isf(false_alarm_rate / share, shape, scale=scale)))
+
+
+def _calibrated(
+    held_back: HeldBack,
+    *,
+    false_alerts_per_day: float | None = None,
+    false_alarm_rate: float | None = None,
+) -> Found:
+    """The lowest threshold that is expected to open no more alerts, or have no more windows above it."""
+    if false_alerts_per_day is not None:
+        return Found(*held_back.alerts.lowest(false_alerts_per_day * held_back.days))
+    assert false_alarm_rate is not None
+    windows = false_alarm_rate * len(held_back.errors)
+    return Found(*held_back.runs.lowest(windows / held_back.windows_per_run))
+
+
+METHODS: dict[ThresholdMethod, Callable[..., Found]] = {
+    "mean_std": _mean_std,
+    "quantile": _quantile,
+    "pot": _pot,
+    "calibrated": _calibrated,
+}
