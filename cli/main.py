@@ -15,6 +15,7 @@ COMMANDS = {  # in the order of a newcomer's path
     "run": "cli.run",
     "check": "cli.check",
     "check-data": "cli.check_data",
+    "tune": "cli.tune",
     "replay": "cli.replay",
     "evaluate": "cli.evaluate",
     "retrain": "cli.retrain",

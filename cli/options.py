@@ -88,7 +88,9 @@ def load_settings(config: Path | None) -> tuple[Path, Settings]:
 
 def need_trainer(command: str) -> None:
     """Says how to install the trainer where it is missing."""
-    missing = [name for name in ("pandas", "pyarrow", "sklearn", "tensorflow") if find_spec(name) is None]
+    missing = [
+        name for name in ("optuna", "pandas", "pyarrow", "sklearn", "tensorflow") if find_spec(name) is None
+    ]
     if missing:
         raise CommandError(
             Exit.FAILED,

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
 
@@ -15,7 +14,8 @@ BAR = 12  # columns, so that a line with figures fits into 80
 
 def note(text: str) -> None:
     """A remark that a person may want to read."""
-    click.echo(text, err=True)
+    # Not by click, which knows nothing of a progress display that has to make room for it.
+    sys.stderr.write(f"{text}\n")
 
 
 @contextmanager

@@ -21,16 +21,18 @@ from trainer.examination import examine
 from trainer.export import compare, export
 from trainer.fitting import Epoch, best_epoch
 from trainer.labelled import Labelled, labelled, watch, with_labels
+from trainer.look import window_spec
 from trainer.report import Contents, report
 from trainer.thresholds import HeldBack, threshold
-from trainer.verdict import window_spec
 from trainer.wording import DAY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from config.settings import Settings
+    from config.training import Trainer
     from detector.history import History
+    from detector.scoring import Autoencoder
     from trainer.fleet import Fitted
     from trainer.jobs import Prepared
     from trainer.parts import Parts
@@ -68,38 +70,14 @@ def finish(
 ) -> Trained:
     """Exports, calibrates by replay, and describes."""
     wishes, verdict, parts = settings.trainer, one.verdict, one.parts
-    assert verdict.grid is not None
     teller.tell("exporting", 1.0, one.job.machine)
     files = export(fitted.model)
     difference = compare(fitted.model, files, fitted.windows)
 
     teller.tell("calibrating", 1.0, one.job.machine)
-    unjudged = Manifest(
-        schema=SCHEMA,
-        id=one.job.bundle_id,
-        created_at=_iso(created_at),
-        machine=one.job.machine,
-        sensors=verdict.kept,
-        grid=verdict.grid,
-        window=window_spec(wishes),
-        imputer=one.fit.imputer,
-        scaler=one.fit.scaler,
-        error=ErrorSpec(wishes.error, wishes.smoothing),
-        threshold=Threshold(
-            value=1.0, method=wishes.threshold.method, k=None, mean=0.0, std=0.0, windows=0, above=0.0
-        ),
-        model=fitted.model.spec(wishes.model.kind),
-        history=_describe(one.histories, one.job.source, len(fitted.windows)),
-        metrics={},
-        libraries={name: version(name) for name in LIBRARIES},
-        files={},
-        channels=one.fit.channels,
-    )
+    unjudged = uncalibrated(one, fitted, settings, created_at)
     litert = LiteRTModel(files["model.tflite"], length=wishes.window, width=unjudged.width)
-    if wishes.sensor_errors == "relative":
-        usual = usual_errors(Detector(unjudged, litert), parts)
-        error = msgspec.structs.replace(unjudged.error, usual=usual)
-        unjudged = msgspec.structs.replace(unjudged, error=error)
+    unjudged = with_usual_errors(unjudged, litert, wishes, parts)
     policy = alert_policy(settings)
     calm = replay_rows(Detector(unjudged, litert), parts.calibration, policy)
     found = threshold(HeldBack(calm.errors_by_machine, _days(calm, unjudged), policy), wishes.threshold)
@@ -166,6 +144,41 @@ def _metrics(epochs: tuple[Epoch, ...], replays: Sequence[Replayed], manifest: M
 def _days(replayed: Replayed, manifest: Manifest) -> float:
     """Time of one machine that the windows stand for."""
     return len(replayed.scored) * manifest.window.stride * manifest.grid.interval / DAY
+
+
+def uncalibrated(one: Prepared, fitted: Fitted, settings: Settings, created_at: datetime) -> Manifest:
+    """All that is known of a bundle before anything is replayed: its threshold is 1, and it has no files."""
+    wishes, verdict = settings.trainer, one.verdict
+    assert verdict.grid is not None
+    return Manifest(
+        schema=SCHEMA,
+        id=one.job.bundle_id,
+        created_at=_iso(created_at),
+        machine=one.job.machine,
+        sensors=verdict.kept,
+        grid=verdict.grid,
+        window=window_spec(wishes),
+        imputer=one.fit.imputer,
+        scaler=one.fit.scaler,
+        error=ErrorSpec(wishes.error, wishes.smoothing),
+        threshold=Threshold(
+            value=1.0, method=wishes.threshold.method, k=None, mean=0.0, std=0.0, windows=0, above=0.0
+        ),
+        model=fitted.model.spec(wishes.model.kind),
+        history=_describe(one.histories, one.job.source, len(fitted.windows)),
+        metrics={},
+        libraries={name: version(name) for name in LIBRARIES},
+        files={},
+        channels=one.fit.channels,
+    )
+
+
+def with_usual_errors(manifest: Manifest, model: Autoencoder, wishes: Trainer, parts: Parts) -> Manifest:
+    """The same, with what errors are divided by, where that is wished for; see `usual_errors`."""
+    if wishes.sensor_errors == "absolute":
+        return manifest
+    usual = usual_errors(Detector(manifest, model), parts)
+    return msgspec.structs.replace(manifest, error=msgspec.structs.replace(manifest.error, usual=usual))
 
 
 def _describe(histories: Sequence[History], source: tuple[str, ...], windows: int) -> HistorySpec:

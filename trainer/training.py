@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from detector.scoring import Detector
 from trainer.export import ExportDiffers
-from trainer.finishing import Trained, finish
+from trainer.finishing import Trained, finish, uncalibrated, with_usual_errors
 from trainer.fleet import fit_groups, groups
 from trainer.jobs import Job, prepare
 from trainer.keras_backend import load
 from trainer.problems import Unusable
+from trainer.stack import answers
 from trainer.stages import Stage, Teller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from config.settings import Settings
+    from trainer.autoencoder import Ensemble
 
 MOST_FULL = 10  # bundles of one training: more reports than that nobody reads to the end
 
@@ -97,3 +104,38 @@ def _reported(settings: Settings, bundles: int) -> Settings:
         return settings
     kind = "full" if bundles <= MOST_FULL else "brief"
     return replace(settings, trainer=replace(settings.trainer, report=kind))
+
+
+def fit_detector(
+    job: Job, *, settings: Settings, created_at: datetime, progress: Callable[[Stage], None]
+) -> Detector:
+    """Fits a detector that scores as the bundle would that `train` makes, without making the bundle.
+
+    It has no threshold (1), and the model is not exported: that takes longer than fitting a small one.
+    Nothing is learned from the rows that are held back; the usual errors of the sensors are learned from
+    the newest of the others instead.
+
+    Raises:
+        Unusable: The history cannot carry a model; all reasons.
+    """
+    prepared = prepare(job, settings)
+    progress(Stage("loading TensorFlow"))
+    load()
+    ((_, fitted),) = fit_groups([[prepared]], settings.trainer, Teller(progress, 1, 0))
+    if isinstance(fitted, Unusable):
+        raise fitted
+    model, parts = _Fitted(fitted.model), prepared.parts
+    parts = dataclasses.replace(parts, calibration=parts.validation, gate=parts.validation)
+    manifest = uncalibrated(prepared, fitted, settings, created_at)
+    return Detector(with_usual_errors(manifest, model, settings.trainer, parts), model)
+
+
+class _Fitted:
+    """A model as it was fitted; see `detector.scoring.Autoencoder`."""
+
+    def __init__(self, model: Ensemble) -> None:
+        self._model = model
+
+    def reconstruct(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
+        _, rebuilt = answers(self._model, windows)
+        return rebuilt

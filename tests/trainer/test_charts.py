@@ -9,10 +9,12 @@ from tests.trainer.pages import Page
 from trainer.charts import (
     LINE,
     ONE,
+    TWO,
     Limit,
     Line,
     Spans,
     bands,
+    dots,
     heat_map,
     histogram,
     line_chart,
@@ -95,3 +97,15 @@ def test_a_heat_map_and_bands_name_their_rows() -> None:
     assert "<b>" in page.text
     drawn = bands([[Spans(ONE, moments(np.array([[0, 5]])))], []], ["one", "two"], (0, 10), title="y")
     assert "two" in Page(drawn).text
+
+
+def test_dots_have_their_colours_and_lie_over_names_numbers_or_decades() -> None:
+    x, y = np.array([0.0, 1.0, 1.0]), np.array([0.2, 0.5, 0.4])
+    named = dots(x, y, [ONE, ONE, TWO], title="score by scaling", names=["standard", "robust"])
+    assert Page(named).open == []
+    assert {"standard", "robust"} <= {*re.findall(r">([a-z]+)</text>", named)}
+    assert (named.count("fill: var(--one)"), named.count("fill: var(--two)")) == (2, 1)
+    assert Page(dots(10.0**x, y, [ONE] * 3, title="score", logarithmic=True)).open == []
+    one = dots(x[:1], y[:1], [ONE], title="score", line=Line(ONE, x[:1], y[:1]))
+    assert Page(one).open == []
+    assert "nan" not in one.replace("dominant", "")
