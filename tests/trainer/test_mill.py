@@ -73,8 +73,7 @@ def test_a_mill_is_learned_and_watched(imputation: str, scaling: str) -> None:
     values = holed.values.copy()
     values[np.random.default_rng(2).random(values.shape) < 0.1] = np.nan
     scores = [e.score for e in events(detector, with_values(holed, values)) if isinstance(e, Scored)]
-    constant = imputation in {"mean", "median"}  # which contradicts what is there, as docs/inputs.md says
-    assert max(scores) < (2 if constant else 0.8)
+    assert max(scores) < 1
 
     new = events(detector, mill.history(120, new=range(50, 53)))
     assert [e.at - mill.START for e in new if isinstance(e, ValueIgnored)] == [50_000, 51_000, 52_000]
