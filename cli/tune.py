@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from trainer.tuning import Ended, Search
 
 USUAL_BUDGET = timedelta(minutes=10)
+FEW_ROWS = 1000  # docs/tuning.md has what the choice on fewer was worth
 FILE = click.Path(path_type=Path, dir_okay=False)
 WHY = {
     "trials": "as many trials as asked for",
@@ -126,6 +127,8 @@ def tune(
             failed = (_told(outcome, search.default) for outcome in outcomes)
             raise CommandError(Exit.DATA, "no trial succeeded", *failed)
         note(f"{counted(len(outcomes), 'trial')}: {WHY[ended]}")
+        if search.exam.rows < FEW_ROWS:
+            note(f"note: {search.exam.rows} rows to examine on are few: much of any difference is chance")
         if as_json:
             click.echo(msgspec.json.encode(summary(search, ended)).decode())
         else:
