@@ -98,14 +98,14 @@ def test_fitting_starts_at_the_principal_components() -> None:
     np.testing.assert_allclose(naive(start, copies(windows)), expected, atol=2e-4)
 
 
-def test_the_code_holds_nine_tenths_of_the_variance_however_many_components_that_takes() -> None:
+def test_the_code_holds_four_fifths_of_the_variance_however_many_components_that_takes() -> None:
     random = np.random.default_rng(0)
     noise = random.normal(size=(2000, 10, 12)).astype(np.float32)
     noise[:, :, 3:] *= 0.1
     start = initial(apart(noise), Model(), seed=0)
     flat = noise.reshape(2000, -1).astype(np.float64)
     held = np.cumsum(np.linalg.svd(flat - flat.mean(axis=0), compute_uv=False) ** 2)
-    exact = int(np.searchsorted(held, 0.9 * held[-1])) + 1
+    exact = int(np.searchsorted(held, 0.8 * held[-1])) + 1
     assert 16 < exact < 30, "more components than are looked for at first"
     assert abs(start.architecture.code - exact) <= 1
 
