@@ -29,7 +29,6 @@ class Reached:
         held_back: Of normal rows from which thresholds were learned, in the sets that count.
         unseen: Of normal rows of these sets of which nothing was learned; None where not asked for.
         seconds: For learning and scoring, all files together.
-        refused: Files that it refused, with the reason.
     """
 
     detector: str
@@ -37,7 +36,6 @@ class Reached:
     held_back: Evaluation
     unseen: Evaluation | None
     seconds: float
-    refused: tuple[str, ...]
 
     def mean(self, figure: Callable[[Evaluation], float | None]) -> float | None:
         """The mean over the sets that count; None unless all were measured."""
@@ -66,7 +64,6 @@ def _reached(detector: str, results: Results) -> Reached:
         held_back=summed([result.held_back for result in counted.values() if result.held_back]),
         unseen=summed(unseen + healthy) if unseen else None,
         seconds=sum(result.seconds for result in own.values()),
-        refused=tuple(f"{source.path}: {result.problem}" for source, result in own.items() if result.problem),
     )
 
 
@@ -97,6 +94,8 @@ class Goal:
 def goals(all_reached: Sequence[Reached]) -> list[Goal]:
     """The figures to reach, as the default of `anomalyd train` reaches them; those that were measured."""
     by_name = {one.detector: one for one in all_reached}
+    if DEFAULT not in by_name or PCA not in by_name:
+        return []
     ours, pca = by_name[DEFAULT], by_name[PCA]
     found = (
         _skab(ours),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.detection.figures import COUNTED, DEFAULT, Reached, Results, goals, reached
+from bench.detection.figures import COUNTED, Reached, Results, goals, reached
 from bench.detection.protocol import SETS
 from bench.results import Cell, Table, filled, machine
 from bench.stage import ROOT
@@ -37,17 +37,23 @@ def write(results: Results, live: str, document: Path = DOCUMENT) -> None:
 
 def contents(results: Results, live: str) -> Mapping[str, str]:
     """Markdown by the name of its place."""
-    found = reached(results)
-    refused = sorted({f"- {one.detector}: {text}" for one in found for text in one.refused})
-    return {
-        "goals": _goals(found).markdown(),
-        "overall": _overall(found).markdown(),
-        **{name: _of_set(name, found).markdown() for name in SETS if name != "ims"},
-        "ims": _to_failure(results).markdown(),
+    refused = [
+        f"- {work.detector}, {work.source.path}: {result.problem}"
+        for work, result in results.items()
+        if result.problem
+    ]
+    return {table.name: table.markdown() for table in tables(results)} | {
         "refused": "\n".join(refused) or "None.",
         "live": live,
         "machine": f"{machine()}.",
     }
+
+
+def tables(results: Results) -> list[Table]:
+    """All that something was measured for."""
+    found = reached(results)
+    made = [_goals(found), _overall(found), *(_of_set(name, found) for name in SETS), _to_failure(results)]
+    return [table for table in made if table.rows]
 
 
 def _goals(found: list[Reached]) -> Table:
@@ -58,18 +64,18 @@ def _goals(found: list[Reached]) -> Table:
 def _overall(found: list[Reached]) -> Table:
     """Means over the sets that count, and false alerts on normal rows."""
     columns = (
-        "detector", "VUS-PR", *(f"{name}" for name in COUNTED), "AUC-PR", "ROC-AUC", "F1",
+        "detector", "VUS-PR", *COUNTED, "AUC-PR", "ROC-AUC", "F1",
         "alerts/day, held back", "alerts/day, never seen", "minutes",
     )  # fmt: skip
     rows: list[tuple[Cell, ...]] = []
-    ours = next(one for one in found if one.detector == DEFAULT)
-    by_chance = [ours.by_set[name].vus_pr_random if name in ours.by_set else None for name in COUNTED]
+    any_one = found[0]  # random scores get the same whoever is beside them
+    by_chance = [any_one.by_set[name].vus_pr_random if name in any_one.by_set else None for name in COUNTED]
     rows.append(
         (
             "random scores",
-            ours.mean(lambda of: of.vus_pr_random),
+            any_one.mean(lambda of: of.vus_pr_random),
             *by_chance,
-            ours.mean(lambda of: of.auc_pr_random),
+            any_one.mean(lambda of: of.auc_pr_random),
             0.5,
             *[None] * 4,
         )

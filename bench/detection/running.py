@@ -27,19 +27,24 @@ from bench.stage import ROOT
 KEPT = ROOT / ".bench-detection"
 OURS = ("config", "detector", "registry", "trainer")  # the packages from which our figures follow
 MEASURING = ("baselines", "judging", "ours", "protocol", "running")  # what all of them follow from
+    "baselines",
+    "judging",
+    "ours",
+    "protocol",
+    "running",
+)  # and the modules here from which all follow
 SHARED = ("detector/alerts.py", "trainer/evaluation.py", "trainer/ranking.py", "bench/peers/scoring.py")
 ONE_CORE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1",
             "TF_NUM_INTEROP_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}  # fmt: skip
-UNSEEN = ("anomalyd", "causal PCA, k = 3", "causal PCA, k = 10", "isolation forest, k = 3")
-"""Detectors that learn a second time, from fewer rows, to be judged on the held-back ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One detector on one file."""
+    """One detector on one file; `unseen` as `judge` has it."""
 
     detector: str
     source: Source
+    unseen: bool = False
 
     @property
     def numbers(self) -> int:
@@ -49,7 +54,7 @@ class Work:
     def kept(self, folder: Path) -> Path:
         """Where the result is, once there is one."""
         own = self.detector in ours.detectors()
-        names = "\0".join((code(own=own), self.detector, self.source.digest))
+        names = "\0".join((code(own=own), self.detector, self.source.digest, str(self.unseen)))
         return folder / f"{hashlib.sha256(names.encode()).hexdigest()[:24]}.json"
 
 
@@ -112,7 +117,7 @@ def measured(
 
 def _measure(work: Work, kept: Path) -> Judged:
     """Measures in another process, and keeps the result."""
-    result = judge(detectors()[work.detector], work.source.read(), unseen=work.detector in UNSEEN)
+    result = judge(detectors()[work.detector], work.source.read(), unseen=work.unseen)
     half = kept.with_suffix(".half")
     half.write_bytes(msgspec.json.encode(result))
     half.replace(kept)
