@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,11 @@ SECOND = 1_000
 CREATED = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
 ID = "2026-01-05T08-00-00Z-3f9c"
 
-TINY = {"window": 6, "smoothing": 0.5, "model": {"epochs": 3, "code": 4, "units": (8,), "batch_size": 32}}
+TINY: dict[str, Any] = {
+    "window": 6,
+    "smoothing": 0.5,
+    "model": {"epochs": 3, "code": 4, "units": (8,), "batch_size": 32},
+}
 
 
 def settings(**trainer: object) -> Settings:
