@@ -15,18 +15,21 @@ from detector.alerts import AlertPolicy
 from detector.litert import LiteRT, LiteRTModel
 from registry.bundle import load as load_bundle
 from registry.bundle import read, write
-from tests.trainer.examples import ID, START, TINY, pump, settings, trained, with_values
+from tests.trainer.examples import CREATED, ID, START, TINY, pump, settings, trained, with_values
 from tests.trainer.test_fitting import LENGTH, WIDTH, apart, copies, swings
 from trainer.autoencoder import Autoencoder, Ensemble
 from trainer.calibration import replay_rows
 from trainer.export import compare, export
 from trainer.finishing import Trained
 from trainer.fitting import best_epoch, fit
+from trainer.jobs import Job
 from trainer.keras_backend import load
 from trainer.models import KINDS
 from trainer.preparation import Windows
+from trainer.problems import Unusable
 from trainer.stack import answers
 from trainer.start import begin, initial
+from trainer.training import train_each
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
 every_fitted_kind = pytest.mark.parametrize("kind", [name for name, kind in KINDS.items() if not kind.linear])
@@ -42,7 +45,7 @@ CIRCLE: dict[str, Any] = {
 
 
 def wishes(kind: str, **others: Any) -> Model:  # noqa: ANN401 - options of any type
-    small = {"kind": kind, "code": 2, "units": (8,), "epochs": 2, "batch_size": 32}
+    small: dict[str, Any] = {"kind": kind, "code": 2, "units": (8,), "epochs": 2, "batch_size": 32}
     checked = settings(model={**small, **others})
     return checked.trainer.model
 
@@ -224,3 +227,23 @@ def test_sizes_follow_the_data_unless_they_are_given(kind: str) -> None:
     assert given.code == 3
     if kind != "pca":
         assert (given.units, given.activation) == ((6, 5), "elu")
+
+
+def test_a_fleet_of_another_kind_is_trained_machine_by_machine() -> None:
+    wish = settings(model={**TINY["model"], "kind": "pca"})
+    jobs = [Job((pump(300, seed=seed),), f"pump-{seed}", (), ID) for seed in (0, 1)]
+    made = dict(train_each(jobs, settings=wish, created_at=CREATED))
+    for seed, job in enumerate(jobs):
+        own = trained(pump(300, seed=seed), machine=job.machine, wishes=wish)
+        one = made[job]
+        assert isinstance(one, Trained)
+        assert one.files["model.tflite"] == own.files["model.tflite"]
+
+
+def test_a_fit_that_runs_away_stops_and_names_the_sensor() -> None:
+    history = pump(300)
+    values = history.values.copy()
+    values[100:103, 2] = 1e4
+    wild = {**TINY["model"], "optimizer": "sgd", "learning_rate": 1.0, "epochs": 50}
+    with pytest.raises(Unusable, match=r"^history: must keep the loss finite, got .*; current exploded"):
+        trained(with_values(history, values), wishes=settings(model=wild, scaling="robust"))
