@@ -59,22 +59,19 @@ demo: setup ## a simulated pump, from its history to the first alert, on this te
 bench: setup mosquitto ## short benchmarks; fails where a ratio is far below its goal
 	$(BIN)/python -m bench
 
-bench-full: setup mosquitto $(PEERS)/.ready ## all benchmarks, written into docs/performance.md (BENCH_ARGS='PART --rounds 3')
+bench-full: setup mosquitto $(PEERS)/pyod-river/.ready $(PEERS)/numalogic/.ready ## all benchmarks, written into docs/performance.md (BENCH_ARGS='PART --rounds 3')
 	$(BIN)/python -m bench --full $(BENCH_ARGS)
 
-bench-peers: setup mosquitto $(PEERS)/.ready ## anomalyd beside other detectors, each in an environment of its own (8 GB)
+bench-peers: setup mosquitto $(PEERS)/pyod-river/.ready $(PEERS)/numalogic/.ready ## anomalyd beside other detectors, each in an environment of its own (8 GB)
 	$(BIN)/python -m bench --full comparing
 
-$(PEERS)/.ready: bench/peers/pyod-river.txt bench/peers/numalogic.txt
-	for peer in pyod-river numalogic; do \
-	    $(PYTHON) -m venv --clear $(PEERS)/$$peer && \
-	    $(PEERS)/$$peer/bin/pip install --quiet --disable-pip-version-check --only-binary :all: \
-	        --requirement bench/peers/$$peer.txt || exit; \
-	done
-	@touch $@
+bench-detection: setup mosquitto $(PEERS)/pyod-river/.ready ## all detectors on recorded machines, written into docs/detection.md (ANOMALYD_DATA, or ../shared/data)
+	$(BIN)/python -m bench.detection $(BENCH_ARGS)
 
-bench-detection: setup mosquitto ## detection figures on the recorded machines (ANOMALYD_DATA, or ../shared/data)
-	$(BIN)/python -m bench.detection
+$(PEERS)/%/.ready: bench/peers/%.txt
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --only-binary :all: --requirement $<
+	@touch $@
 
 # dev.txt is resolved first and holds the others to its versions: what ships is what was tested.
 # The newest versions: make lock LOCK_ARGS=--upgrade

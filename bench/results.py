@@ -130,14 +130,14 @@ def keep(results: dict[str, Result], document: Path = DOCUMENT, figures: Path = 
     page = document.read_text(encoding="utf-8")
     for result in results.values():
         for table in result.tables:
-            page = _filled(page, table.name, table.markdown())
+            page = filled(page, table.name, table.markdown())
         for name, picture in result.pictures.items():
             (figures / name).write_text(picture, encoding="utf-8")
     parts = sorted(kept, key=lambda part: page.find(f"<!-- {kept[part]['tables'][0]['name']} -->"))
     ratios = [Ratio(**ratio) for part in parts for ratio in kept[part]["ratios"]]
-    page = _filled(page, "goals", ratios_table(ratios).markdown())
+    page = filled(page, "goals", ratios_table(ratios).markdown())
     on = "\n".join(f"- {part}: {kept[part]['measured_on']}, {kept[part]['machine']}" for part in parts)
-    document.write_text(_filled(page, "machines", on), encoding="utf-8")
+    document.write_text(filled(page, "machines", on), encoding="utf-8")
 
 
 def _content(result: Result) -> dict[str, object]:
@@ -147,10 +147,15 @@ def _content(result: Result) -> dict[str, object]:
     }
 
 
-def _filled(page: str, name: str, content: str) -> str:
+def filled(page: str, name: str, content: str) -> str:
+    """The page with this content in its place of that name.
+
+    Raises:
+        ValueError: It has no such place.
+    """
     begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
     before, found, rest = page.partition(begin)
     _, closed, after = rest.partition(end)
     if not (found and closed):
-        raise ValueError(f"docs/performance.md: must have a place {begin} … {end}, got none")
+        raise ValueError(f"page: must have a place {begin} … {end}, got none")
     return f"{before}{begin}\n{content}\n{end}{after}"

@@ -11,7 +11,7 @@ from config.quantities import Duration, DurationOrOff, Positive, Size
 from config.section import After, AtLeastOne, Before, Limits, Schema, Section, Share, Text, rule
 from config.topics import MachineTopic, PlainTopic
 from detector.alerts import MAX_OPEN_WITHIN
-from detector.channels import ChannelKind
+from detector.kinds import ChannelKind
 
 
 def _check_dotted(path: str) -> str:

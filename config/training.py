@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from config.problems import UnmetError
 from config.quantities import Duration, DurationOrOff, Positive, between
 from config.section import After, AtLeastOne, Limits, Rule, Section, Share, Text, rule
-from detector.manifest import ImputationMethod, ScalingMethod
+from detector.kinds import ImputationMethod, ScalingMethod
 
 
 class History(Section, frozen=True):

@@ -10,17 +10,17 @@ from __future__ import annotations
 import math
 from hashlib import blake2b
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
+
+from detector.kinds import ChannelKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
-
-ChannelKind = Literal["category", "binary", "angle", "counter"]
 
 MOST_ONE_HOT = 16  # categories with a column each; of more columns nearly all would always be 0
 EMBEDDED = 16  # numbers of each of more categories

@@ -77,7 +77,8 @@ def merged(history: History, grid: Grid) -> History:
 
     For stored readings, which may hold only some of the sensors each; a row's time is the first one's.
     """
-    slots, first, row = np.unique(_slots(history, grid), return_index=True, return_inverse=True)
+    own = _own(history, grid).slots(history.at)
+    slots, first, row = np.unique(own, return_index=True, return_inverse=True)
     values = np.full((len(slots), len(history.sensors)), np.nan)
     for column in range(values.shape[1]):
         there = np.flatnonzero(~np.isnan(history.values[:, column]))
@@ -108,7 +109,14 @@ def segments(history: History, grid: Grid, max_gap: int, counters: Collection[st
 
     The first row of a slot counts; holes of up to `max_gap` slots become rows of NaN.
     """
-    slots, first = np.unique(_slots(history, grid), return_index=True)
+    yield from segments_on(history, _own(history, grid), max_gap, counters)
+
+
+def segments_on(
+    history: History, grid: Grid, max_gap: int, counters: Collection[str] = ()
+) -> Iterator[Segment]:
+    """The same for a machine whose own grid is known; a piece of its history then lies as the whole does."""
+    slots, first = np.unique(grid.slots(history.at), return_index=True)
     values = history.values[first]
     counted = [i for i, name in enumerate(history.sensors) if name in counters]
     if counted:
@@ -128,8 +136,8 @@ def segments(history: History, grid: Grid, max_gap: int, counters: Collection[st
         yield Segment(np.arange(slots[start], slots[stop - 1] + 1), rows, read)
 
 
-def _slots(history: History, grid: Grid) -> NDArray[np.int64]:
-    return grid.of_machine(int(history.at[0])).slots(history.at) if len(history) else history.at
+def _own(history: History, grid: Grid) -> Grid:
+    return grid.of_machine(int(history.at[0])) if len(history) else grid
 
 
 def window_starts(segment: Segment, spec: WindowSpec) -> tuple[NDArray[np.intp], NDArray[np.float64]]:

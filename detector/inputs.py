@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from detector.channels import Columns
-    from detector.manifest import Curve, ImputationMethod, ImputerSpec, ScalerSpec
+    from detector.kinds import ImputationMethod
+    from detector.manifest import Curve, ImputerSpec, ScalerSpec
 
 
 class Scaler:

@@ -11,6 +11,7 @@ import msgspec
 
 from detector.channels import Channel
 from detector.grid import Grid
+from detector.kinds import ImputationMethod, ScalingMethod
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 
-ImputationMethod = Literal["last", "mean", "median", "mode", "knn", "iterative", "model"]
-ScalingMethod = Literal["standard", "minmax", "robust", "quantile"]
 ErrorKind = Literal["mse", "rmse", "mae"]
 ThresholdMethod = Literal["mean_std", "quantile", "pot", "calibrated"]
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from trainer.parts import Parts
 
 CHUNK = 1024  # windows reconstructed at once
+SMALLEST_USUAL = 1e-12  # where the model knows all of them by heart
 LEAST_USUAL = 1e-3  # of the sensors' mean: one that the model knows by heart must not outweigh all others
 
 
@@ -94,10 +95,10 @@ def usual_errors(detector: Detector, parts: Parts) -> tuple[float, ...]:
         detector: With errors that are not divided.
         parts: The rows.
     """
-    fitted, held_back = (mean_errors(detector, rows) for rows in (parts.not_held_back, parts.calibration))
-    largest = np.fmax(fitted, held_back)
-    least = max(LEAST_USUAL * float(largest.mean()), np.finfo(np.float32).tiny)
-    return tuple(np.fmax(largest, least).tolist())
+    held_back = mean_errors(detector, parts.calibration)
+    largest = np.fmax(mean_errors(detector, parts.not_held_back), held_back)
+    least = max(LEAST_USUAL * float(largest.mean()), SMALLEST_USUAL)
+    return tuple(largest.clip(least).tolist())
 
 
 def mean_errors(detector: Detector, histories: Sequence[History]) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -68,9 +68,11 @@ STYLE: dict[Any, Any] = {
     "ytick.color": SOFT,
     "ytick.major.size": 0.0,
 }
+YAxis: TypeAlias = Literal["auto", "linear", "free"]
 NO_METADATA = {"Creator": None, "Date": None, "Format": None, "Type": None}
 DECADES = 20  # values that span more are shown on a logarithmic axis
 COLOURS = "viridis"  # told apart by people who see no red or green, on light and on dark
+HEIGHTS = (1.0, 0.66, 0.33)  # of the names of neighbouring limits, so that they do not cover each other
 MOST_DOTS = 400  # more become an image: each dot is 60 bytes of text
 
 
@@ -110,10 +112,11 @@ def line_chart(
     limits: Sequence[Limit] = (),
     spans: Sequence[Spans] = (),
     x_ticks: bool = True,
-    from_zero: bool = True,
+    y_axis: YAxis = "auto",
     decades: bool = False,
+    bare: bool = False,
 ) -> str:
-    """Draws lines over a common x, on a logarithmic y where the values span more than a decade or two.
+    """Draws lines over a common x.
 
     Args:
         lines: At least one.
@@ -122,10 +125,12 @@ def line_chart(
         limits: Marked values of y.
         spans: Shaded stretches of x, behind the lines.
         x_ticks: Whether the x axis says where one is.
-        from_zero: Whether a linear y shows 0, and a logarithmic one may be chosen.
+        y_axis: `auto` is from 0, or logarithmic where the values span more than a decade or two;
+            `linear` is from 0; `free` shows where the values are.
         decades: Whether x holds decimal logarithms.
+        bare: Without axes, which take most of the time that a chart costs.
     """
-    with _drawing(size, title, bottom=MARGINS["bottom"] if x_ticks else 6) as (axes, drawn):
+    with drawing(size, title, bottom=MARGINS["bottom"] if x_ticks else 6) as (axes, drawn):
         for span in spans:
             for start, stop in span.stretches:
                 axes.axvspan(start, stop, ymax=span.height, color=span.colour, linewidth=0.6, zorder=0)
@@ -133,10 +138,10 @@ def line_chart(
             x, y = thinned(line.x, line.y, size[0])
             axes.plot(x, y, color=line.colour, linewidth=line.width)
         ys = np.concatenate([line.y for line in lines] + [np.array([limit.value for limit in limits])])
-        if from_zero:
-            _scale(axes, ys[np.isfinite(ys)])
-        else:
+        if y_axis == "free":
             axes.yaxis.set_major_locator(MaxNLocator(3))
+        else:
+            _scale(axes, ys[np.isfinite(ys)], logarithmic=y_axis == "auto")
         for limit in limits:
             style = "-" if limit.strong else (0, (4, 3))
             axes.axhline(limit.value, color=LIMIT, linewidth=1.1 if limit.strong else 0.8, linestyle=style)
@@ -144,7 +149,10 @@ def line_chart(
                 limit.name, (0, limit.value), (4, 3), color=LIMIT, textcoords="offset points",
                 xycoords=("axes fraction", "data"),
             )  # fmt: skip
-        _label_x(axes.xaxis, lines[0].x, shown=x_ticks, decades=decades)
+        if bare:
+            axes.set_axis_off()
+        else:
+            _label_x(axes.xaxis, lines[0].x, shown=x_ticks, decades=decades)
     return drawn.getvalue()
 
 
@@ -165,7 +173,7 @@ def histogram(
     )
     high = high if high > low else low + (abs(low) or 1.0)
     edges = (np.geomspace if logarithmic else np.linspace)(low, high, bins + 1)
-    with _drawing(WIDE, title, left=10) as (axes, drawn):
+    with drawing(WIDE, title, left=10) as (axes, drawn):
         for colour, some in groups:
             counts, _ = np.histogram(np.clip(some, low, high), edges)
             heights = counts / max(1, counts.max())
@@ -176,11 +184,12 @@ def histogram(
             axes.xaxis.set_minor_locator(NullLocator())
         axes.set_ylim(0, 1.15)
         axes.yaxis.set_major_locator(NullLocator())
-        for limit in limits:
+        for number, limit in enumerate(sorted(limits, key=lambda limit: limit.value)):
             style = "-" if limit.strong else (0, (4, 3))
             axes.axvline(limit.value, color=LIMIT, linewidth=1.2 if limit.strong else 0.8, linestyle=style)
             axes.annotate(
-                limit.name, (limit.value, 1.0), (-3, -2), color=LIMIT, textcoords="offset points",
+                limit.name, (limit.value, HEIGHTS[number % len(HEIGHTS)]), (-3, -2), color=LIMIT,
+                textcoords="offset points",
                 xycoords=("data", "axes fraction"), rotation=90, ha="right", va="top",
             )  # fmt: skip
     return drawn.getvalue()
@@ -207,7 +216,7 @@ def scatter(
     low = max(low, high * 1e-4) or 1e-9
     norm = mpl.colors.LogNorm(low, max(high, low * 1.01))
     order = np.argsort(worth, kind="stable")  # the odd ones on top
-    with _drawing(DOTS, title, right=58) as (axes, drawn):
+    with drawing(DOTS, title, right=58) as (axes, drawn):
         for chosen, edge, area in ((~marked[order], "none", 9), (marked[order], LIMIT, 16)):
             x, y = places[order][chosen].T
             axes.scatter(
@@ -248,7 +257,7 @@ def dots(
         logarithmic: Whether x is.
         line: Drawn through.
     """
-    with _drawing(size, title, right=14) as (axes, drawn):
+    with drawing(size, title, right=14) as (axes, drawn):
         if line is not None:
             axes.step(line.x, line.y, where="post", color=line.colour, linewidth=line.width)
         axes.scatter(x, y, 18 if size == SMALL else 36, [*colours], linewidths=0, alpha=0.85)
@@ -280,7 +289,7 @@ def heat_map(matrix: NDArray[np.float64], names: Sequence[str], *, title: str, b
     margin = 10 + 6.5 * min(longest, 24)
     room = {"left": margin, "right": 54.0, "top": 6.0, "bottom": margin}
     size = (round(edge * count + margin + 54), round(edge * count + margin + 6))
-    with _drawing(size, title, **room) as (axes, drawn):
+    with drawing(size, title, **room) as (axes, drawn):
         shown = axes.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest", aspect="auto")
         short = [name if len(name) <= 24 else name[:23] + "…" for name in names]
         step = max(1, -(-11 // edge))  # a name needs 11 pixels
@@ -315,7 +324,7 @@ def bands(
         title: What is shown.
     """
     left = 12 + 6.5 * min(24, max(map(len, names)))
-    with _drawing((WIDE[0], 34 + 22 * len(rows)), title, left=left) as (axes, drawn):
+    with drawing((WIDE[0], 34 + 22 * len(rows)), title, left=left) as (axes, drawn):
         for place, row in enumerate(rows):
             for span in row:
                 starts, stops = (span.stretches.astype("datetime64[ms]").astype(np.float64) / DAY).T
@@ -367,7 +376,7 @@ class _Drawn:
 
 
 @contextmanager
-def _drawing(size: tuple[int, int], title: str, **margins: float) -> Iterator[tuple[Axes, _Drawn]]:
+def drawing(size: tuple[int, int], title: str, **margins: float) -> Iterator[tuple[Axes, _Drawn]]:
     """One chart: its axes, and what will be its SVG; margins in pixels."""
     width, height = size
     room = MARGINS | margins
@@ -400,9 +409,9 @@ def _for_a_page(svg: str, title: str) -> str:
     return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(title)}" ', 1)
 
 
-def _scale(axes: Axes, ys: NDArray[np.float64]) -> None:
+def _scale(axes: Axes, ys: NDArray[np.float64], *, logarithmic: bool) -> None:
     positive = ys[ys > 0]
-    if len(positive) and positive.max() > DECADES * positive.min():
+    if logarithmic and len(positive) and positive.max() > DECADES * positive.min():
         low, high = float(positive.min()), float(positive.max())
         low = max(low, high * 1e-6)  # a few zeros must not flatten all else
         axes.set_yscale("log")
@@ -439,6 +448,10 @@ def _label_x(
             dates.ConciseDateFormatter(locator, show_offset=False)  # type: ignore[no-untyped-call]
         )
     else:
-        axis.set_major_locator(MaxNLocator(6, integer=not decades))
+        axis.set_major_locator(MaxNLocator(6, integer=True))
         if decades:
-            axis.set_major_formatter(lambda value, _: f"{10**value:.2g}")
+            low, high = np.floor(np.nanmin(x)), np.ceil(np.nanmax(x))
+            steps = (1, 2, 5) if high - low < 4 else (1,)
+            ticks = [10.0**decade * step for decade in np.arange(low, high + 1) for step in steps]
+            inside = [tick for tick in ticks if x.min() <= np.log10(tick) <= x.max()]
+            axis.set_ticks(np.log10(inside).tolist(), [f"{tick:g}" for tick in inside])

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 MOST_CELLS = 4_000_000  # numbers in the windows that are looked at: 50 MB with what is made of them
 MOST_WINDOWS = 2000  # and of few sensors not more than a chart can show
-STRETCH = 8  # windows' lengths shown of each sensor: enough to see its course and still every sample
-MOST_STRETCH = 400  # samples
+STRETCH = 8  # windows' lengths shown of each sensor,
+LEAST_STRETCH, MOST_STRETCH = 200, 400  # but so many samples: enough to see its course, and still each one
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -175,7 +175,7 @@ def _worst(detector: Detector, histories: Sequence[History], replays: Sequence[R
     manifest = detector.manifest
     worst = max((scored for replayed in replays for scored in replayed.scored), key=lambda one: one.error)
     length, interval = manifest.window.length, manifest.grid.interval
-    half = interval * min(STRETCH * length, MOST_STRETCH) // 2
+    half = interval * min(max(STRETCH * length, LEAST_STRETCH), MOST_STRETCH) // 2
     for history in histories:
         if history.machine == worst.machine and len(history) and history.at[0] <= worst.at <= history.at[-1]:
             first = min(max(worst.at - half, int(history.at[0])), max(int(history.at[-1]) - 2 * half, 0))

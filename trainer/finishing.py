@@ -21,9 +21,9 @@ from trainer.examination import examine
 from trainer.export import compare, export
 from trainer.fitting import Epoch, best_epoch
 from trainer.labelled import Labelled, labelled, watch, with_labels
+from trainer.look import window_spec
 from trainer.report import Contents, report
 from trainer.thresholds import HeldBack, threshold
-from trainer.verdict import window_spec
 from trainer.wording import DAY
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from config.training import Trainer as Wishes
     from detector.grid import Grid
     from detector.history import History
-    from detector.manifest import ImputationMethod, ScalingMethod
+    from detector.kinds import ImputationMethod, ScalingMethod
 
 QUANTILES = 101  # points of a curve: percentiles; more follow the noise of the history
 REFERENCES = 256  # rows that `knn` looks for neighbours in; see docs/inputs.md for what fewer cost

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from config.policies import milliseconds
 from trainer.inputs import Fit, fit_inputs
+from trainer.look import window_spec
 from trainer.parts import split, with_gate_apart
 from trainer.preparation import Preparation
 from trainer.problems import Unusable
 from trainer.start import begin
-from trainer.verdict import check, window_spec
+from trainer.verdict import check
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

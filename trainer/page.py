@@ -30,11 +30,12 @@ dt { color: var(--soft); font-size: 13px } dd { margin: 0; font-size: 19px; font
 .verdict p { margin: 2px 0 } .verdict b { font-size: 16px }
 .scroll { overflow-x: auto }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; margin: 8px 0 }
-th, td { text-align: right; padding: 5px 8px; border-bottom: 1px solid var(--line); white-space: nowrap }
+th, td { text-align: right; padding: 5px 7px; border-bottom: 1px solid var(--line); white-space: nowrap }
 th { color: var(--soft); font-weight: 500; font-size: 13px; vertical-align: bottom; white-space: normal }
 th:first-child, td:first-child { text-align: left; white-space: normal; overflow-wrap: anywhere;
-  min-width: 90px }
+  min-width: 130px }
 tr.chosen { background: var(--wash) } tr.chosen td { font-weight: 600 }
+td.long { white-space: normal; min-width: 86px } small { color: var(--soft) }
 td.text { text-align: left; white-space: normal } td.drawn { padding: 2px 8px; width: 150px }
 td.drawn svg { background: none; width: 150px; height: 34px }
 figure { margin: 10px 0; min-width: 0 }

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from detector.grid import Grid
-from detector.history import History, segments, window_starts
+from detector.history import History, segments_on, window_starts
+from trainer.facts import Counts
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+
+    from numpy.typing import NDArray
 
     from detector.manifest import WindowSpec
 
@@ -54,13 +57,18 @@ def split(histories: Sequence[History], calibration_share: float) -> Parts:
     """
     fit, validation, calibration = [], [], []
     for history in histories:
-        used = len(history) - round(len(history) * calibration_share)
-        fitted = used - round(used * VALIDATION_SHARE)
+        fitted, used = cuts(len(history), calibration_share)
         fit.append(history.rows(slice(0, fitted)))
         validation.append(history.rows(slice(fitted, used)))
         calibration.append(history.rows(slice(used, None)))
     held_back = tuple(calibration)
     return Parts(tuple(fit), tuple(validation), held_back, held_back)
+
+
+def cuts(rows: int, calibration_share: float) -> tuple[int, int]:
+    """Where in so many rows the validation rows begin, and where those that are held back."""
+    used = rows - round(rows * calibration_share)
+    return used - round(used * VALIDATION_SHARE), used
 
 
 def with_gate_apart(parts: Parts, grid: Grid, spec: WindowSpec, counters: Collection[str] = ()) -> Parts:
@@ -84,25 +92,92 @@ def learn_grid(histories: Sequence[History], interval: int | None) -> Grid:
     Raises:
         ValueError: No machine has two different times.
     """
-    times = np.concatenate([history.at for history in histories])
     if interval is None:
-        steps = np.concatenate([np.diff(history.at) for history in histories])
-        # Times whose distances are those within a machine, so that `Grid.learn` stays the only rule.
-        interval = Grid.learn(np.concatenate([[0], np.cumsum(steps)])).interval
-    return Grid.learn(times, interval)
+        steps = Counts()
+        for history in histories:
+            distances = np.diff(history.at)
+            steps.add(distances[distances > 0])
+        interval = interval_of(steps)
+    phase = Phase(interval)
+    for history in histories:
+        phase.add(history.at)
+    return phase.grid()
+
+
+def interval_of(steps: Counts) -> int:
+    """The median of distances of times, in milliseconds.
+
+    Raises:
+        ValueError: There is none.
+    """
+    median = steps.quantile(0.5)
+    if median is None:
+        raise ValueError("interval: needs two different times to be learned")
+    return max(1, round(median))
+
+
+class Phase:
+    """Learns where in the interval the times lie, block by block: their circular mean, as `Grid.learn`."""
+
+    def __init__(self, interval: int) -> None:
+        self._interval = interval
+        self._sum = 0j
+
+    def add(self, at: NDArray[np.int64]) -> None:
+        """Takes the next times."""
+        self._sum += complex(np.exp((at % self._interval) * (2j * np.pi / self._interval)).sum())
+
+    def grid(self) -> Grid:
+        """The grid of the times so far."""
+        turns = float(np.angle(self._sum)) / (2 * np.pi)
+        return Grid(self._interval, round(turns * self._interval) % self._interval)
 
 
 def count_windows(
     histories: Sequence[History], grid: Grid, spec: WindowSpec, counters: Collection[str] = ()
 ) -> tuple[int, int]:
     """Counts the windows that the daemon would see, and those of them with enough values to be scored."""
-    ending = scorable = 0
+    counts = []
     for history in histories:
-        for segment in segments(history, grid, spec.max_gap, counters):
-            starts, coverage = window_starts(segment, spec)
-            ending += len(starts)
-            scorable += int(spec.scorable(coverage).sum())
-    return ending, scorable
+        counter = WindowCounter(grid, spec, counters)
+        counter.add(history)
+        counts.append((counter.ending, counter.scorable))
+    return sum(ending for ending, _ in counts), sum(scorable for _, scorable in counts)
+
+
+class WindowCounter:
+    """Counts the windows of one machine, block by block.
+
+    Attributes:
+        ending: Windows that the daemon would see.
+        scorable: Those of them with enough values to be scored.
+    """
+
+    def __init__(self, grid: Grid, spec: WindowSpec, counters: Collection[str] = ()) -> None:
+        self.ending = self.scorable = 0
+        self._grid, self._spec, self._counters = grid, spec, counters
+        self._of_machine: Grid | None = None  # until the first row
+        self._tail: History | None = None  # rows that windows of the next block may begin in
+
+    def add(self, block: History) -> None:
+        """Takes the next rows."""
+        if not len(block):
+            return
+        grid = self._of_machine = self._of_machine or self._grid.of_machine(int(block.at[0]))
+        newest = None
+        if self._tail is not None:
+            newest = grid.slot(int(self._tail.at[-1]))
+            block = _joined(self._tail, block)
+        for segment in segments_on(block, grid, self._spec.max_gap, self._counters):
+            starts, coverage = window_starts(segment, self._spec)
+            if newest is not None:
+                new = segment.slots[starts + self._spec.length - 1] > newest
+                coverage = coverage[new]
+            self.ending += len(coverage)
+            self.scorable += int(self._spec.scorable(coverage).sum())
+        # A window may begin in a hole, whose length the row before it tells.
+        reach = grid.slot(int(block.at[-1])) - self._spec.length - self._spec.max_gap
+        self._tail = block.rows(slice(int(np.searchsorted(grid.slots(block.at), reach)), None))
 
 
 def _joined(first: History, second: History) -> History:

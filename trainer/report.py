@@ -111,6 +111,7 @@ def _loss(it: Contents) -> str:
         title="loss of each epoch",
         size=FLAT,
         spans=[Spans(LINE, np.array([[best.epoch, best.epoch]], np.float64))],
+        bare=it.examined is None,
     )
     return section(
         "Fitting",
@@ -119,8 +120,8 @@ def _loss(it: Contents) -> str:
         "weights of the best epoch (the grey line) are kept.",
         *([] if best.epoch else [lead(LINEAR)]),
         figure(
-            drawn, "Loss (mean squared error of scaled values) by epoch", key("fit windows", "one"),
-            key("validation windows", "two"), kind="wide",
+            drawn, f"Loss by epoch, best {best.validation_loss:.3g} in epoch {best.epoch}",
+            key("fit windows", "one"), key("validation windows", "two"), kind="wide",
         ),
     )  # fmt: skip
 

@@ -44,10 +44,10 @@ def comparison(it: Examined) -> str:
         assert evaluation is not None
         how += (
             f" The measures on the right are over {evaluation.anomalous:,} rows labelled anomalous and "
-            f"{evaluation.rows - evaluation.anomalous:,} normal ones that were not fitted on: F1, AUC-PR and "
-            "ROC-AUC are best at 1 (AUC-PR of random scores: "
-            f"{_number(evaluation.auc_pr_random)}); FAR, the false alarm rate, and MAR, the missed alarm "
-            "rate, at 0."
+            f"{evaluation.rows - evaluation.anomalous:,} normal ones that were not fitted on: F1, AUC-PR, "
+            "VUS-PR and ROC-AUC are best at 1 (random scores have an AUC-PR of "
+            f"{_number(evaluation.auc_pr_random)} and a VUS-PR of {_number(evaluation.vus_pr_random)}); FAR, "
+            "the false alarm rate, and MAR, the missed alarm rate, at 0."
         )
     return section("Beside simpler methods", how, table(headings, rows, chosen=0))
 
@@ -77,7 +77,7 @@ def sensors(it: Examined) -> str:
                 title=f"{errors[i].sensor}, actual and expected",
                 size=FLAT if few else SMALL,
                 x_ticks=few,
-                from_zero=False,
+                y_axis="free",
             ),
             f"off by {errors[i].rmse:.3g} (RMSE)",
         )

@@ -58,8 +58,9 @@ def score(it: Contents) -> str:
                 title=f"score of {course.machine} over time",
                 limits=[Limit("threshold", 1.0)],
                 spans=course.spans,
+                bare=it.examined is None,
             ),
-            f"{course.machine}, {span_of(course.at)}",
+            f"{course.machine}, {span_of(course.at)}, highest {course.highest:.3g}",
             *keys,
             kind="wide",
         )

@@ -38,12 +38,6 @@ def threshold(it: Contents) -> str:
     manifest, held_back = it.manifest, together(it.replays)
     found = manifest.threshold
     candidates = found.evidence.candidates if found.evidence else ()
-    groups, keys = [(ONE, held_back.errors)], [key("held-back normal windows", "one")]
-    if it.labelled is not None:
-        groups.append((LIMIT, it.labelled.errors[it.labelled.anomalous]))
-        keys.append(key("rows labelled anomalous", "limit"))
-    limits = [Limit(one.method, one.value, strong=one.method == found.method) for one in candidates]
-    drawn = histogram(groups, title="how often each error occurs", limits=limits)
     judged = GATE_NOT_APART
     if len(it.replays) > 1:
         learned, gate = it.replays
@@ -52,13 +46,28 @@ def threshold(it: Contents) -> str:
     openings = Openings(held_back.errors_by_machine, it.alerts)
     return section(
         "What the threshold means",
-        "How often each reconstruction error occurs; each kind of window is drawn to its own highest bar. A "
-        "threshold is good where it lies right of all that is normal, with some room, and left of the rest.",
-        figure(drawn, f"Reconstruction error ({manifest.error.kind}, smoothed)", *keys, kind="wide"),
+        "A threshold is good where normal operation opens few alerts: the fewer, the more is missed.",
+        _histogram(it) if it.examined else "",
         lead(f"{judged} {METHODS.format(duration(time))}"),
         _table(candidates, found, [openings.count(one.value) for one in candidates]),
-        _curve(it.labelled, found) if it.labelled else "",
+        _curve(it.labelled, found) if it.labelled and it.examined else "",
     )
+
+
+def _histogram(it: Contents) -> str:
+    found = it.manifest.threshold
+    groups = [(ONE, together(it.replays).errors)]
+    keys = [key("held-back normal windows", "one")]
+    if it.labelled is not None:
+        groups.append((LIMIT, it.labelled.errors[it.labelled.anomalous]))
+        keys.append(key("rows labelled anomalous", "limit"))
+    candidates = found.evidence.candidates if found.evidence else ()
+    limits = [Limit(one.method, one.value, strong=one.method == found.method) for one in candidates]
+    drawn = histogram(groups, title="how often each error occurs", limits=limits)
+    return lead(
+        "How often each reconstruction error occurs; each kind of window is drawn to its own highest bar. "
+        "The threshold should lie right of all that is normal, with some room, and left of the rest."
+    ) + figure(drawn, f"Reconstruction error ({it.manifest.error.kind}, smoothed)", *keys, kind="wide")
 
 
 def _table(candidates: tuple[Candidate, ...], found: Threshold, alerts: list[int]) -> str:
@@ -71,13 +80,17 @@ def _table(candidates: tuple[Candidate, ...], found: Threshold, alerts: list[int
     for one, opened in zip(candidates, alerts, strict=True):
         rate = one.alerts_per_day
         row = [one.label, f"{one.value:.4g}", f"{one.above:.2%}", f"{opened}"]
-        row += map(rounded, (rate.expected, rate.low, rate.high))
+        row += map(_rate, (rate.expected, rate.low, rate.high))
         if labelled:
             measures = (one.precision, one.recall, one.f1)
             row += ["–" if number is None else f"{number:.3f}" for number in measures]
         rows.append(row)
     chosen = next((i for i, one in enumerate(candidates) if one.method == found.method), None)
     return table(headings, rows, chosen=chosen)
+
+
+def _rate(number: float) -> str:
+    return "< 0.001" if 0 < number < 0.001 else rounded(number)
 
 
 def _curve(labelled: Labelled, found: Threshold) -> str:
@@ -91,6 +104,7 @@ def _curve(labelled: Labelled, found: Threshold) -> str:
     ]
     drawn = line_chart(
         lines, title="precision, recall and F1 of each threshold", size=FLAT, decades=True,
+        y_axis="linear",
         spans=[Spans(LIMIT, np.zeros((1, 2)))],
     )  # fmt: skip
     return lead(

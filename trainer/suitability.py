@@ -138,7 +138,7 @@ def judge(errors: Sequence[SensorErrors]) -> Suitability:
 
 
 def _about_mean(ratio: float, varying: Sequence[SensorErrors]) -> str:
-    text = f"Its squared error on held-back rows is {ratio:.2g} times that of always guessing the mean"
+    text = f"Its squared error on held-back rows is {_times(ratio)} that of always guessing the mean"
     poor = [one.sensor for one in varying if one.mse > CLEARLY * one.mean]
     if poor:
         text += f"; {listed(poor)} cannot be told from the others"
@@ -146,7 +146,7 @@ def _about_mean(ratio: float, varying: Sequence[SensorErrors]) -> str:
 
 
 def _about_last(ratio: float) -> str:
-    text = f"It is {ratio:.2g} times that of guessing the value before"
+    text = f"It is {_times(ratio)} that of guessing the value before"
     if ratio > 1:
         return (
             f"{text}: the sensors move slowly, or the code is small. What the model adds is what belongs "
@@ -156,12 +156,14 @@ def _about_last(ratio: float) -> str:
 
 
 def _about_linear(ratio: float) -> str:
-    text = (
-        f"It is {ratio:.2g} times that of a principal component analysis (PCA) with a code of the same size"
-    )
+    text = f"It is {_times(ratio)} that of a principal component analysis (PCA) with a code of the same size"
     if ratio < CLEARLY:
         return f"{text}: there is structure that straight lines do not describe."
     return f"{text}: what there is to know about normal operation is linear."
+
+
+def _times(ratio: float) -> str:
+    return "about as large as" if 0.95 <= ratio <= 1.05 else f"{ratio:.2g} times"
 
 
 def _ratio(pairs: Sequence[tuple[float, float]]) -> float | None:

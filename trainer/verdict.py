@@ -6,18 +6,16 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from detector.grid import Grid
-from detector.manifest import WindowSpec
-from trainer.facts import MachineFacts, SensorFacts, machine_facts, sensor_facts
-from trainer.parts import VALIDATION_SHARE, Parts, count_windows, learn_grid, split
+from trainer.facts import InMemory, MachineFacts, SensorFacts, Source, sensor_facts
+from trainer.look import Look, learned_grid
+from trainer.parts import cuts
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from config.streams import Channel
     from config.training import Trainer
+    from detector.grid import Grid
     from detector.history import History
 
 LEAST_TO_FIT = 50  # windows; a linear code of a few elements can be told from noise
@@ -49,11 +47,6 @@ class Verdict:
     kept: tuple[str, ...]
 
 
-def window_spec(settings: Trainer) -> WindowSpec:
-    """The windows that the settings ask for."""
-    return WindowSpec(settings.window, settings.stride, settings.max_gap, settings.min_coverage)
-
-
 def rows_needed(settings: Trainer) -> int:
     """Rows without holes that are enough for each part to have its least number of windows."""
 
@@ -62,12 +55,11 @@ def rows_needed(settings: Trainer) -> int:
 
     rows = settings.window
     while True:
-        held_back = round(rows * settings.calibration_share)
-        validated = round((rows - held_back) * VALIDATION_SHARE)
+        fitted, used = cuts(rows, settings.calibration_share)
         if (
-            windows(rows - held_back - validated) >= LEAST_TO_FIT
-            and windows(validated) >= LEAST_TO_VALIDATE
-            and windows(held_back) >= LEAST_TO_CALIBRATE
+            windows(fitted) >= LEAST_TO_FIT
+            and windows(used - fitted) >= LEAST_TO_VALIDATE
+            and windows(rows - used) >= LEAST_TO_CALIBRATE
         ):
             return rows
         rows += 1
@@ -80,66 +72,80 @@ def check(
     interval: int | None = None,
     channels: Mapping[str, Channel] = MappingProxyType({}),
 ) -> Verdict:
-    """Looks at histories as training would, without training.
+    """Looks at histories in memory; see `check_sources`."""
+    sources = [InMemory(history) for history in histories]
+    return check_sources(sources, settings, interval=interval, channels=channels)
+
+
+def check_sources(
+    sources: Sequence[Source],
+    settings: Trainer,
+    *,
+    interval: int | None = None,
+    channels: Mapping[str, Channel] = MappingProxyType({}),
+    advance: Callable[[int], None] = lambda _: None,
+) -> Verdict:
+    """Looks at histories as training would, without training; reads each up to `PASSES` times.
 
     Args:
-        histories: All machines would share one model.
+        sources: All machines would share one model.
         settings: The trainer's wishes.
         interval: The grid's interval in milliseconds where it is known.
         channels: What sensors are declared to be.
+        advance: Is told of each number of rows when they were read once more.
     """
-    if not histories:
+    if not sources:
         return Verdict((), (), (NO_ROWS,), (), None, ())
-    errors = _strangers(histories)
+    errors = _strangers(sources)
+    looks = [Look(source, () if errors else sources[0].sensors, settings, advance) for source in sources]
     if errors:
-        machines = tuple(machine_facts(history, None, settings.max_gap) for history in histories)
-        return Verdict(machines, (), tuple(errors), (), None, ())
-    histories = [history.select(histories[0].sensors) for history in histories]
-    normal = [history.normal() for history in histories]
+        return Verdict(tuple(look.facts() for look in looks), (), tuple(errors), (), None, ())
     grid = None
-    if not any(map(len, normal)):
+    rows = sum(look.times.rows for look in looks)
+    if not rows:
         errors.append(NO_ROWS)
     else:
         try:
-            grid = learn_grid(normal, interval)
+            grid = learned_grid(looks, interval)
         except ValueError:
             errors.append(
                 "history: must hold two different times of one machine, so that the interval is learned, "
-                f"got {sum(map(len, normal))} row(s); or set readings.interval"
+                f"got {rows} row(s); or set readings.interval"
             )
-    machines = tuple(machine_facts(history, grid, settings.max_gap) for history in histories)
-    sensors = sensor_facts(histories)
-    parts = split(normal, settings.calibration_share)
-    kept = _with_values(parts)
-    if sum(map(len, normal)) > 1:
+    columns = [[look.columns[i] for look in looks] for i in range(len(sources[0].sensors))]
+    sensors = tuple(map(sensor_facts, sources[0].sensors, columns))
+    kept = tuple(
+        facts.sensor
+        for facts, of_machines in zip(sensors, columns, strict=True)
+        if any(c.first_at < look.used for c, look in zip(of_machines, looks, strict=True) if c.count)
+    )
+    if rows > 1:
         errors += _about_values(sensors)
-    if grid and not errors:
+    if grid:
         counters = [name for name, channel in channels.items() if channel.kind == "counter"]
-        errors += _about_length(parts, kept, grid, settings, counters) or _about_fit(parts)
+        for look in looks:
+            look.count_windows(grid, kept, counters)
+        if not errors:
+            errors += _about_length(looks, settings) or _about_fit(looks)
+    machines = tuple(look.facts() for look in looks)
     categories = {name for name, channel in channels.items() if channel.kind == "category"}
     warnings = _about_sensors(sensors, kept, categories)
     warnings += [text for facts in machines for text in _about_times(facts)]
     return Verdict(machines, sensors, tuple(errors), tuple(warnings), grid, kept)
 
 
-def _strangers(histories: Sequence[History]) -> list[str]:
-    first = histories[0]
+def _strangers(sources: Sequence[Source]) -> list[str]:
+    first = sources[0]
     errors = []
-    for history in histories[1:]:
-        differing = sorted({*first.sensors} ^ {*history.sensors})
+    for source in sources[1:]:
+        differing = sorted({*first.sensors} ^ {*source.sensors})
         if differing:
             errors.append(
-                f"machine {history.machine}: must have the sensors of {first.machine} to share a model, "
+                f"machine {source.machine}: must have the sensors of {first.machine} to share a model, "
                 f"got a difference in {', '.join(differing)}; history.ignore_columns leaves columns out, "
                 "--machine trains one machine alone"
             )
     return errors
-
-
-def _with_values(parts: Parts) -> tuple[str, ...]:
-    sensors = parts.fit[0].sensors
-    there = np.any([np.isfinite(history.values).any(axis=0) for history in parts.not_held_back], axis=0)
-    return tuple(name for name, some in zip(sensors, there, strict=True) if some)
 
 
 def _about_values(sensors: tuple[SensorFacts, ...]) -> list[str]:
@@ -157,40 +163,35 @@ def _about_values(sensors: tuple[SensorFacts, ...]) -> list[str]:
     ]
 
 
-def _about_fit(parts: Parts) -> list[str]:
+def _about_fit(looks: Sequence[Look]) -> list[str]:
     """The values may change only where nothing is fitted any more."""
-    rows = np.concatenate([history.values for history in parts.fit])
-    there = rows[:, np.isfinite(rows).any(axis=0)]
-    if len(there) == 0 or (there.size and (np.nanmin(there, axis=0) < np.nanmax(there, axis=0)).any()):
+    rows = sum(look.fitted for look in looks)
+    if not rows or any(look.varies for look in looks):
+        return []
+    firsts = zip(*(look.firsts for look in looks), strict=True)
+    if any(len({first for first in of_machines if first is not None}) > 1 for of_machines in firsts):
         return []
     return [
         (
-            f"history: must hold a sensor whose value changes in the first {len(rows)} rows, which are "
-            "fitted on, got constants alone"
+            f"history: must hold a sensor whose value changes in the first {rows} rows, which are fitted on, "
+            "got constants alone"
         )
     ]
 
 
-def _about_length(
-    parts: Parts, kept: tuple[str, ...], grid: Grid, settings: Trainer, counters: Collection[str]
-) -> list[str]:
-    spec = window_spec(settings)
+def _about_length(looks: Sequence[Look], settings: Trainer) -> list[str]:
     least = (LEAST_TO_FIT, LEAST_TO_VALIDATE, LEAST_TO_CALIBRATE)
-    counts = [
-        count_windows([history.select(kept) for history in part], grid, spec, counters)
-        for part in (parts.fit, parts.validation, parts.calibration)
-    ]
-    scorable = [count for _, count in counts]
+    scorable = [sum(look.windows[part].scorable for look in looks) for part in range(3)]
     if all(got >= needed for got, needed in zip(scorable, least, strict=True)):
         return []
-    rows = sum(map(len, (*parts.fit, *parts.validation, *parts.calibration)))
     hint = f"{rows_needed(settings)} rows without holes are enough at trainer.window {settings.window}"
-    sparse = sum(ending for ending, _ in counts) - sum(scorable)
+    sparse = sum(counter.ending - counter.scorable for look in looks for counter in look.windows)
     if sparse:
         hint += f"; {sparse} more windows hold less than trainer.min_coverage of their values"
     text = (
         f"history: must give {least[0]} windows to fit on, {least[1]} to validate and {least[2]} to learn "
-        f"the threshold from, got {scorable[0]}, {scorable[1]} and {scorable[2]} from {rows} rows; {hint}"
+        f"the threshold from, got {scorable[0]}, {scorable[1]} and {scorable[2]} from "
+        f"{sum(look.times.rows for look in looks)} rows; {hint}"
     )
     return [text]
 

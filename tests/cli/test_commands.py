@@ -99,7 +99,36 @@ def test_check_data_answers_in_json_when_the_files_cannot_be_used_or_read(
         answer = json.loads(ended.out)
         assert answer["usable"] is False
         assert len(answer["errors"]) == problems
-        assert answer.keys() == {"usable", "errors", "warnings", "interval_ms", "machines", "sensors"}
+        assert answer.keys() == {
+            "usable", "errors", "warnings", "rows", "rows_needed", "interval_ms", "machines", "sensors",
+            "groups", "changes",
+        }  # fmt: skip
+
+
+def test_check_data_says_what_is_in_a_history_and_draws_it(
+    anomalyd: Run, config: Path, tmp_path: Path
+) -> None:
+    history = tmp_path / "press.csv"
+    rows = [f"{1000 + i},{i % 7},{2 * (i % 7) + 1},{i * 7919 % 101 + 500 * (i > 200)}" for i in range(400)]
+    history.write_text("\n".join(["timestamp,speed,power,other", *rows]))
+    page = tmp_path / "press.html"
+    ended = anomalyd("check-data", history, "--html", page)
+    assert ended.code == 0
+    assert ended.err == f"drawn in {page}\n"
+    lines = ended.out.splitlines()
+    assert lines[0] == "press: 400 rows, one every 1 s, 0 holes too long to bridge"
+    assert "move together: power, speed" in lines
+    assert any(line.startswith("likely change of regime: press, 1970-01-01 00:20:") for line in lines)
+    assert lines[-2:] == ["400 rows: enough, 133 without holes are needed", "usable for training"]
+    assert page.read_text().startswith("<!doctype html>")
+    answer = json.loads(anomalyd("check-data", history, "--json").out)
+    assert answer["groups"] == [["power", "speed"]]
+    assert [change["shifts"][0]["sensor"] for change in answer["changes"]] == ["other"]
+    assert answer["sensors"][0]["outliers"] == 0
+    assert (answer["rows"], answer["rows_needed"]) == (400, 133)
+    nowhere = anomalyd("check-data", history, "--html", tmp_path / "none" / "press.html")
+    assert nowhere.code == 74
+    assert "cannot be written: No such file or directory" in nowhere.err
 
 
 @pytest.mark.parametrize("name", ["a/b", "", "a+", "#", "a\0b", "a" * 257])

@@ -15,13 +15,13 @@ from detector.alerts import AlertPolicy
 from detector.channels import Channel, Columns, number_of
 from detector.events import AlertChanged, Event, ReadingDropped
 from detector.grid import Grid
+from detector.kinds import ImputationMethod
 from detector.manifest import (
     SCHEMA,
     Curve,
     ErrorKind,
     ErrorSpec,
     HistorySpec,
-    ImputationMethod,
     ImputerSpec,
     Manifest,
     ModelSpec,

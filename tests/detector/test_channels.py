@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.alerts import AlertPolicy
-from detector.channels import EMBEDDED, MOST_ONE_HOT, Channel, ChannelKind, Columns, embedding, number_of
+from detector.channels import EMBEDDED, MOST_ONE_HOT, Channel, Columns, embedding, number_of
 from detector.events import AlertChanged, Event, ReadingDropped, Scored, ValueIgnored
+from detector.kinds import ChannelKind
 from detector.manifest import WindowSpec
 from detector.reading import Dropped, Ignored, Reading
 from tests.detector.examples import SECOND, START, detector, manifest, pipeline, reading, whole

@@ -10,7 +10,8 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from detector.inputs import MAX_SCALED, Imputer, Scaler
-from detector.manifest import Curve, ImputationMethod, ImputerSpec, ScalerSpec
+from detector.kinds import ImputationMethod
+from detector.manifest import Curve, ImputerSpec, ScalerSpec
 from tests.detector import naive
 from tests.detector.examples import manifest
 

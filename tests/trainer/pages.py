@@ -11,7 +11,7 @@ NAMESPACES = {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
 class Page(HTMLParser):
     """Which tags a page has, whether they are balanced, and what it refers to."""
 
-    EMPTY = ("meta",)
+    EMPTY = ("meta", "br")
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -20,7 +20,7 @@ from detector.channels import Columns, number_of
 from detector.grid import Grid
 from detector.history import History
 from detector.inputs import Inputs, Scaler
-from detector.manifest import ImputationMethod, ScalingMethod
+from detector.kinds import ImputationMethod, ScalingMethod
 from tests.trainer.examples import SECOND, START, pump, settings
 from trainer import inputs
 from trainer.inputs import Fit, fit_imputer, fit_inputs, fit_scaler

@@ -13,7 +13,8 @@ from config.settings import Settings
 from detector.alerts import AlertPolicy
 from detector.events import AlertChanged, Event, Scored, ValueIgnored
 from detector.history import History
-from detector.manifest import ImputationMethod, ScalingMethod, decode, encode
+from detector.kinds import ImputationMethod, ScalingMethod
+from detector.manifest import decode, encode
 from detector.pipeline import Champions, Pipeline
 from detector.replay import replay
 from detector.scoring import Detector

@@ -14,7 +14,8 @@ from config.streams import Channel
 from detector.alerts import AlertPolicy
 from detector.channels import number_of
 from detector.history import History
-from detector.manifest import ErrorSpec, ImputationMethod, ScalingMethod, WindowSpec
+from detector.kinds import ImputationMethod, ScalingMethod
+from detector.manifest import ErrorSpec, WindowSpec
 from detector.scoring import Detector, Errors
 from tests.detector.examples import Projection, manifest
 from tests.trainer.examples import SECOND, START, pump, settings, with_values

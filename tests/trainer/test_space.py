@@ -8,7 +8,7 @@ from config.checking import check
 from config.settings import Settings
 from config.training import Trainer
 from config.yaml_source import parse
-from detector.manifest import ScalingMethod
+from detector.kinds import ScalingMethod
 from trainer.space import (
     RANGES,
     USUAL,

@@ -83,6 +83,7 @@ def test_all_that_takes_time_is_said(bundle: Trained) -> None:
         *["again with the validation rows"] * best,
         "exporting",
         "calibrating",
+        "drawing the report",
     ]
     assert [stage.done for stage in told[2:5]] == pytest.approx([1 / 3, 2 / 3, 1])
 
