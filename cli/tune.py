@@ -232,9 +232,11 @@ def _told(outcome: Outcome, default: Mapping[str, Any]) -> str:
 
 
 def _print(search: Search) -> None:
-    from trainer.winner import changed, figures, headline
+    from trainer.winner import caution, changed, figures, headline
 
     click.echo(headline(search))
+    if doubt := caution(search):
+        click.echo(doubt)
     options, (headings, *rows) = changed(search), figures(search)
     if options:
         click.echo()

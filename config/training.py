@@ -30,18 +30,18 @@ Weight = Annotated[float, Limits(ge=0)]
 class Model(Section, frozen=True):
     """The autoencoder."""
 
-    kind: Kind = "dense"
+    kind: Kind = "pca"
     ensemble: AtLeastOne = 1
     units: tuple[AtLeastOne, ...] | None = None
     code: AtLeastOne | None = None
     activation: Activation | None = None
-    loss: Literal["mse", "mae", "huber"] = "mse"
+    loss: Literal["mse", "mae", "huber"] = "huber"
     noise: Weight = 0.0
     masking: ShareLeftOut = 0.0
     dropout: ShareLeftOut = 0.0
     sparsity: Weight = 0.0
     contraction: Weight = 0.0
-    l2: Weight = 0.0
+    l2: Weight = 1e-3
     optimizer: Literal["adam", "adamw", "nadam", "rmsprop", "sgd"] = "adam"
     learning_rate: Annotated[float, Limits(gt=0, le=1)] = 1e-3
     epochs: AtLeastOne = 100

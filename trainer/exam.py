@@ -36,7 +36,7 @@ LASTING = 60  # rows of a fault, where there are enough; the daemon's alerts ope
 LEAD = 2  # normal rows before a fault, as a multiple of it: a third of the rows that count are faulty
 LEAST = 3  # rows to put faults into: as many faulty ones as normal ones before them, and some to choose from
 EACH = 4  # faults of each kind and strength: 72 in all, which are replayed in about a second
-UNEXPLAINED_WEIGHT = 0.05  # little more than a tie-breaker: see docs/tuning.md for what it is worth
+UNEXPLAINED_WEIGHT = 0.02  # breaks ties: see docs/tuning.md for how little it is worth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +86,11 @@ class Exam:
     deviations: Mapping[str, float]
     faulty: Mapping[Kind, tuple[History, ...]]
     labelled: tuple[History, ...]
+
+    @property
+    def rows(self) -> int:
+        """How many rows detectors are examined on."""
+        return sum(map(len, self.normal))
 
     def judge(self, detector: Detector) -> Marks:
         """Replays the rows through the detector; nothing is learned from what comes out."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from detector.channels import Columns
     from trainer.autoencoder import Autoencoder
     from trainer.preparation import Windows
 
@@ -193,16 +194,17 @@ def _check_fall(loss: float, plain: float) -> Unusable | None:
     )
 
 
-def check_finite(epochs: Sequence[Epoch], windows: Windows, sensors: Sequence[str]) -> Unusable | None:
+def check_finite(epochs: Sequence[Epoch], windows: Windows, columns: Columns) -> Unusable | None:
     """Whether fitting ran away, and on which sensor: the one that is farthest from its usual values."""
     last = epochs[-1]
     if math.isfinite(last.loss) and math.isfinite(last.validation_loss):
         return None
     reach = np.abs(windows.rows).max(axis=0)
     wild = int(reach.argmax())
+    sensor = columns.sensors[int(np.searchsorted(columns.starts, wild, side="right")) - 1]
     return Unusable(
         f"history: must keep the loss finite, got {last.loss:.4g} in fitting and {last.validation_loss:.4g} "
-        f"in validation after epoch {last.epoch}; {sensors[wild]} exploded, whose scaled values reach "
+        f"in validation after epoch {last.epoch}; {sensor} exploded, whose scaled values reach "
         f"{reach[wild]:.4g}; anomalyd check-data shows what is in it, and a smaller "
         "trainer.model.learning_rate may help"
     )

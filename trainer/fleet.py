@@ -128,7 +128,7 @@ def _fit_group(
         group, fitted_on, _by_machine(tried, members), _by_machine(falls, members), strict=True
     ):
         histories = [epochs for _, epochs in own]
-        ran_away = [check_finite(epochs, some, one.verdict.kept) for epochs in histories]
+        ran_away = [check_finite(epochs, some, one.fit.columns) for epochs in histories]
         problem = next(filter(None, [*ran_away, *own_falls]), None)
         if problem:
             outcomes.append((one, problem))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from config.training import Model as ModelSettings
 
+PATTERNS = 64  # of noise, after which they recur: what a window gets does not depend on how many follow
 SMALL = 1e-7  # keeps the logarithm of a probability finite, as in Keras
 
 
@@ -69,7 +70,7 @@ class Objective:
             The errors of the windows, and what is added to them, both of shape (M, N).
         """
         _, tf = load()
-        seen = self._corrupted(windows, centre, seed)
+        seen = self.corrupted(windows, centre, seed)
         code, spread = network.encode(weights, seen, seed)
         drawn = code
         if spread is not None:
@@ -98,19 +99,20 @@ class Objective:
         squares = [tf.reduce_sum(tf.square(one), axis=range(1, len(one.shape))) for one in kernels]
         return self.l2 * tf.add_n(squares) if self.l2 else 0.0
 
-    def _corrupted(self, windows: Tensor, centre: Tensor, seed: Tensor) -> Tensor:
-        """Some sensors at their mean, and noise on all values, the same for all machines.
+    def corrupted(self, windows: Tensor, centre: Tensor, seed: Tensor) -> Tensor:
+        """Windows (M, N, T, F) with noise on all values and some sensors at their mean; see `fitted`.
 
-        Vincent et al.: Stacked denoising autoencoders (2010).
+        All machines get the same. Vincent et al.: Stacked denoising autoencoders (2010).
         """
         _, tf = load()
         _, count, length, width = tf.unstack(tf.shape(windows))
+        pattern = tf.range(count) % PATTERNS
         if self.noise:
-            noise = tf.random.stateless_normal((count, length, width), split(seed, Purpose.NOISE))
-            windows += self.noise * noise
+            noise = tf.random.stateless_normal((PATTERNS, length, width), split(seed, Purpose.NOISE))
+            windows += self.noise * tf.gather(noise, pattern)
         if self.masking:
-            drawn = tf.random.stateless_uniform((count, 1, width), split(seed, Purpose.MASKING))
-            windows = tf.where(drawn < self.masking, centre[:, None, None, :], windows)
+            drawn = tf.random.stateless_uniform((PATTERNS, 1, width), split(seed, Purpose.MASKING))
+            windows = tf.where(tf.gather(drawn, pattern) < self.masking, centre[:, None, None, :], windows)
         return windows
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from trainer.autoencoder import Architecture, Autoencoder, Ensemble
 from trainer.keras_backend import Compiled, Tensor, load
 from trainer.networks import MOST_MADE, Network, network, sizeless, split
-from trainer.objective import Objective
+from trainer.objective import PATTERNS, Objective
 from trainer.optimizers import OPTIMIZERS, Optimizer, Slots
 
 if TYPE_CHECKING:
@@ -81,7 +81,11 @@ class Learner(Protocol):
         """
 
     def losses(self, places: Places) -> list[float]:
-        """Each machine's mean error over all its windows."""
+        """Each machine's mean error over all its windows, which are corrupted the same way every time.
+
+        A model that is to see through noise must be judged with noise: without it, none is better than
+        where fitting starts.
+        """
 
     def take(self, positions: Sequence[int]) -> list[Autoencoder]:
         """Copies of some of the autoencoders, as they are now."""
@@ -114,7 +118,8 @@ class Stack:
         weights = [tf.constant(weight) for weight in self._loop.network.join(autoencoders)]
         means, squares = ([tf.zeros_like(weight) for weight in weights] for _ in range(2))
         self._state = (weights, (means, squares), tf.zeros(len(autoencoders)))
-        self._seed = np.array([seed, 0], np.uint32).view(np.int32)  # and the number of the epoch
+        self._unmoved = np.array([seed, 0], np.uint32).view(np.int32)
+        self._seed = self._unmoved.copy()  # and the number of the epoch
 
     def epoch(self, places: Places, batches: Sequence[NDArray[np.int32]], rate: float) -> list[float]:
         """See `Learner`."""
@@ -122,7 +127,7 @@ class Stack:
         chosen = np.zeros((len(batches), steps.max(), counts.max()), np.int32)
         for i, (batch, starts) in enumerate(zip(batches, places.starts, strict=True)):
             chosen[i, : steps[i], : counts[i]] = starts[batch]
-        self._seed += np.array([0, 1], np.int32)
+        self._seed[1] += 1
         losses, self._state = self._loop.epoch(
             places.rows, places.length, chosen, steps, counts, places.centre, self._seed, self._state, rate
         )
@@ -134,8 +139,10 @@ class Stack:
         chosen = np.zeros((len(counts), counts.max()), np.int32)
         for i, starts in enumerate(places.starts):
             chosen[i, : len(starts)] = starts
-        chunk = max(64, CHUNK // len(counts))
-        losses = self._loop.losses(places.rows, places.length, chosen, counts, chunk, self._state[0])
+        chunk = PATTERNS * max(1, CHUNK // PATTERNS // len(counts))
+        losses = self._loop.losses(
+            places.rows, places.length, chosen, counts, chunk, places.centre, self._unmoved, self._state[0]
+        )
         return [float(loss) for loss in losses.numpy()]
 
     def take(self, positions: Sequence[int]) -> list[Autoencoder]:
@@ -204,7 +211,7 @@ class _Loop:
         state = (weights, (weights, weights), tf.TensorSpec((None,)))
         self.losses: Compiled = tf.function(
             self._losses,
-            input_signature=[table, number, starts, numbers, number, weights],
+            input_signature=[table, number, starts, numbers, number, table, numbers, weights],
             autograph=False,
         )
         self.epoch: Compiled = tf.function(
@@ -223,6 +230,8 @@ class _Loop:
         starts: Tensor,
         counts: Tensor,
         chunk: Tensor,
+        centre: Tensor,
+        seed: Tensor,
         weights: list[Tensor],
     ) -> Tensor:
         _, tf = load()
@@ -232,7 +241,7 @@ class _Loop:
             some = starts[:, first : first + chunk]
             left = tf.clip_by_value(counts - first, 0, tf.shape(some)[1])
             given = _gathered(rows, length, some)
-            code, _ = network.encode(weights, given)
+            code, _ = network.encode(weights, self._objective.corrupted(given, centre, seed))
             errors = self._objective.errors(network.decode(weights, code), given, network.binary)
             return first + chunk, total + tf.cast(left, tf.float32) * _mean(errors, left)
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from config.settings import Settings
     from config.training import Trainer
     from detector.history import History
-    from trainer.exam import Marks
+    from trainer.exam import Exam, Marks
     from trainer.space import Range, Value
     from trainer.study import Proposal, Sampler
 
@@ -93,7 +93,7 @@ class Search:
         self._settings = settings
         self.default: Mapping[str, Value] = {name: value_of(wishes, name) for name in over}
         self.space = _space(histories, settings, self.default)
-        self._exam = exam(
+        self.exam: Exam = exam(
             histories,
             calibration_share=wishes.calibration_share,
             longest=_longest(self.space, wishes),
@@ -206,11 +206,11 @@ class Search:
         trainer = with_options(self._settings.trainer, options)
         if isinstance(trainer, list):
             raise Unusable(*described(trainer))
-        job = Job(self._exam.fitted_on, None, (), "")
+        job = Job(self.exam.fitted_on, None, (), "")
         settings = msgspec.structs.replace(self._settings, trainer=trainer)
         detector = fit_detector(job, settings=settings, created_at=CREATED, progress=tell)
         tell(Stage("looking for faults", 1.0))
-        return self._exam.judge(detector)
+        return self.exam.judge(detector)
 
 
 class _TimeIsUp(Exception):

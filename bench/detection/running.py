@@ -26,13 +26,7 @@ from bench.stage import ROOT
 
 KEPT = ROOT / ".bench-detection"
 OURS = ("config", "detector", "registry", "trainer")  # the packages from which our figures follow
-MEASURING = (
-    "baselines",
-    "judging",
-    "ours",
-    "protocol",
-    "running",
-)  # and the modules here from which all follow
+MEASURING = ("baselines", "judging", "ours", "protocol", "running")  # what all of them follow from
 SHARED = ("detector/alerts.py", "trainer/evaluation.py", "trainer/ranking.py", "bench/peers/scoring.py")
 ONE_CORE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1",
             "TF_NUM_INTEROP_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}  # fmt: skip

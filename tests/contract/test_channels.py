@@ -38,7 +38,7 @@ def test_a_mill_is_learned_from_a_file_watched_over_mqtt_and_learned_anew_from_t
 ) -> None:
     setup.write(
         readings={"channels": mill.DECLARED},
-        trainer={**mill.TRAINER, "model": {"epochs": 3, "code": 8}},
+        trainer={**mill.TRAINER, "model": {"kind": "dense", "epochs": 3, "code": 8}},
         retrain={"min_readings": 100, "gate": {"max_error_ratio": 100, "max_alert_rate": 1}},
         alerts={"repeat_every": "off"},
     )
@@ -47,8 +47,9 @@ def test_a_mill_is_learned_from_a_file_watched_over_mqtt_and_learned_anew_from_t
     replayed = anomalyd(setup, "replay", str(mill.write(tmp_path / "later" / "mill.csv", seen)))
     expected = [json.loads(line) for line in replayed.stdout.splitlines()]
     assert [alert["change"] for alert in expected] == ["opened", "closed"]
-    assert expected[0]["sensors"][0]["sensor"] == "mode"
-    assert (expected[0]["sensors"][0]["value"], expected[0]["sensors"][0]["expected"]) == ("stop", "run")
+    said = {each["sensor"]: each["value"] for each in expected[0]["sensors"]}
+    assert (said["mode"], said["open"]) == ("stop", 0)
+    assert abs(said["energy"] - 2) < 0.2, "the increase"
     assert "3 new category" in replayed.stderr
 
     daemon = ready()

@@ -256,7 +256,11 @@ def manifests(draw: st.DrawFn, name: str = "bundle-1") -> Manifest:
             min_coverage=draw(st.sampled_from((0.0, 0.5, 0.8))),
         ),
         imputation=draw(st.sampled_from(("last", "last", "mean", "knn", "iterative", "model"))),
-        error=ErrorSpec(kind=kind, smoothing=draw(st.sampled_from((0.0, 0.4)))),
+        error=ErrorSpec(
+            kind=kind,
+            smoothing=draw(st.sampled_from((0.0, 0.4))),
+            usual=draw(st.sampled_from((None, tuple(0.2 * (i + 1) for i in range(len(sensors)))))),
+        ),
     )
 
 

@@ -77,6 +77,14 @@ def edited(change: Callable[[dict[str, Any]], None]) -> bytes:
             "error.smoothing: must be at least 0 and below 1, got 1.0 - at `$.error`",
         ),
         (
+            edited(lambda m: m["error"].update(usual=[1.0, 0.0])),
+            "error.usual: must be finite and above 0 for every sensor - at `$.error`",
+        ),
+        (
+            edited(lambda m: m["error"].update(usual=[1.0])),
+            "error.usual: must hold 2 numbers, one per sensor",
+        ),
+        (
             edited(lambda m: m["grid"].update(interval=0)),
             "grid.interval: must be at least 1 ms, got 0 - at `$.grid`",
         ),

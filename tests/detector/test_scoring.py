@@ -78,6 +78,20 @@ def test_each_kind_of_error_is_what_its_name_says() -> None:
     assert error("mae") == pytest.approx((1 + 2 + 3) / 3)
 
 
+def test_each_sensors_error_is_divided_by_its_usual_error() -> None:
+    window = np.array([[[1.0, 2.0], [3.0, math.nan]]])
+
+    class Nothing:
+        def reconstruct(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
+            return np.zeros_like(windows)
+
+    made = manifest(window=WindowSpec(length=2), error=ErrorSpec(usual=(10.0, 0.5)))
+    plain = msgspec.structs.replace(made, scaler=ScalerSpec("standard", (0.0, 0.0), (1.0, 1.0)))
+    scoring = detector(plain, Nothing())
+    share = scoring.errors(scoring.scale(window)).share[0]
+    assert share == pytest.approx(np.array([(1 + 9) / 10, 4 / 0.5]) / 3)
+
+
 @given(window=arrays(np.float64, (3, 2), elements=VALUE), other=st.floats(-50, 50))
 def test_an_imputed_value_counts_nothing_in_the_error(window: NDArray[np.float64], other: float) -> None:
     window[1, 0] = math.nan

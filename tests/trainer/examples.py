@@ -5,12 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from config.checking import check
 from config.settings import Settings
+from config.training import Model
 from detector.history import History
 from trainer.finishing import Trained
 from trainer.jobs import Job
@@ -21,7 +23,24 @@ SECOND = 1_000
 CREATED = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
 ID = "2026-01-05T08-00-00Z-3f9c"
 
-TINY = {"window": 6, "smoothing": 0.5, "model": {"epochs": 3, "code": 4, "units": (8,), "batch_size": 32}}
+TINY: dict[str, Any] = {
+    "window": 6,
+    "smoothing": 0.5,
+    "model": {
+        "kind": "dense",
+        "loss": "mse",
+        "l2": 0,
+        "epochs": 3,
+        "code": 4,
+        "units": (8,),
+        "batch_size": 32,
+    },
+}
+
+
+def dense(**options: Any) -> Model:  # noqa: ANN401 - options of any type
+    """A model with layers, fitted by the mean square alone."""
+    return Model(**{"kind": "dense", "loss": "mse", "l2": 0.0, **options})
 
 
 def settings(**trainer: object) -> Settings:

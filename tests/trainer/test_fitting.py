@@ -1,23 +1,25 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
 
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from config.training import Model
+from detector.channels import Channel, Columns
+from tests.trainer.examples import dense
 from trainer.autoencoder import Autoencoder, Ensemble
-from trainer.fitting import Epoch, best_epoch, check_fall, fit, refit
+from trainer.fitting import Epoch, best_epoch, check_fall, check_finite, fit, mean_epochs, refit
 from trainer.matrices import cropped, padded
 from trainer.preparation import Windows
 from trainer.stack import Places, answers, learner
-from trainer.start import initial
+from trainer.start import EXPLAINED, initial
 
 LENGTH, WIDTH = 5, 3
-Activation = Literal["relu", "elu", "selu", "gelu", "silu", "tanh", "sigmoid"]
 
 
 def apart(windows: NDArray[np.float32]) -> Windows:
@@ -77,7 +79,7 @@ def fitted(seed: int, settings: Model) -> tuple[Autoencoder, tuple[Epoch, ...]]:
     return alone(swings(200), swings(60, 1), settings, seed)
 
 
-SETTINGS = Model(epochs=4, batch_size=16, code=2, units=(8,))
+SETTINGS = dense(epochs=4, batch_size=16, code=2, units=(8,))
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
@@ -98,20 +100,20 @@ def test_fitting_starts_at_the_principal_components() -> None:
     np.testing.assert_allclose(naive(start, copies(windows)), expected, atol=2e-4)
 
 
-def test_the_code_holds_nine_tenths_of_the_variance_however_many_components_that_takes() -> None:
+def test_the_code_holds_most_of_the_variance_however_many_components_that_takes() -> None:
     random = np.random.default_rng(0)
     noise = random.normal(size=(2000, 10, 12)).astype(np.float32)
     noise[:, :, 3:] *= 0.1
-    start = initial(apart(noise), Model(), seed=0)
+    start = initial(apart(noise), dense(), seed=0)
     flat = noise.reshape(2000, -1).astype(np.float64)
     held = np.cumsum(np.linalg.svd(flat - flat.mean(axis=0), compute_uv=False) ** 2)
-    exact = int(np.searchsorted(held, 0.9 * held[-1])) + 1
+    exact = int(np.searchsorted(held, EXPLAINED * held[-1])) + 1
     assert 16 < exact < 30, "more components than are looked for at first"
     assert abs(start.architecture.code - exact) <= 1
 
 
 def test_the_best_weights_are_kept() -> None:
-    settings = Model(epochs=12, batch_size=16, code=2, units=(8,), learning_rate=0.05, patience=12)
+    settings = dense(epochs=12, batch_size=16, code=2, units=(8,), learning_rate=0.05, patience=12)
     model, epochs = fitted(0, settings)
     best = best_epoch(epochs)
     assert best.validation_loss == min(epoch.validation_loss for epoch in epochs)
@@ -120,7 +122,7 @@ def test_the_best_weights_are_kept() -> None:
 
 
 def test_fitting_stops_when_patience_is_over() -> None:
-    settings = Model(epochs=200, batch_size=16, code=2, units=(8,), learning_rate=0.05, patience=3)
+    settings = dense(epochs=200, batch_size=16, code=2, units=(8,), learning_rate=0.05, patience=3)
     _, epochs = fitted(0, settings)
     assert len(epochs) - 1 < 200
     assert len(epochs) - 1 == best_epoch(epochs).epoch + 3
@@ -137,15 +139,21 @@ def test_progress_is_told_after_every_epoch() -> None:
 def test_the_nonlinear_layers_learn_what_a_linear_code_cannot() -> None:
     angle = np.random.default_rng(0).uniform(0, 2 * np.pi, size=(600, 1, 1))
     windows = np.concatenate([np.cos(angle), np.sin(angle)], axis=2).astype(np.float32)
-    settings = Model(epochs=300, batch_size=32, code=1, units=(32, 32), patience=300, learning_rate=3e-3)
+    settings = dense(epochs=300, batch_size=32, code=1, units=(32, 32), patience=300, learning_rate=3e-3)
     _, epochs = alone(apart(windows[:500]), apart(windows[500:]), settings)
     assert best_epoch(epochs).validation_loss < epochs[0].validation_loss / 2
 
 
-@pytest.mark.parametrize("activation", ["relu", "elu", "selu", "gelu", "silu", "tanh"])
-def test_a_machine_learns_together_with_others_what_it_learns_alone(activation: Activation) -> None:
+WISHES = [
+    *(dense(activation=name) for name in ("relu", "elu", "selu", "gelu", "silu", "tanh")),
+    dense(noise=0.1, masking=0.2, l2=1e-4, loss="huber", optimizer="nadam"),
+]
+
+
+@pytest.mark.parametrize("wishes", WISHES)
+def test_a_machine_learns_together_with_others_what_it_learns_alone(wishes: Model) -> None:
     """Others have more windows, wider codes, more patience; some are left with less than a batch."""
-    wishes = Model(epochs=6, batch_size=32, activation=activation, learning_rate=0.002, patience=1)
+    wishes = msgspec.structs.replace(wishes, epochs=6, batch_size=32, learning_rate=0.002, patience=1)
     fits = [swings(200), swings(90, 2, lag=0.3), swings(25, 3), swings(130, 4)]
     judges = [fits[0], swings(30, 6, lag=0.3), swings(12, 7, lag=2), swings(41, 8, lag=0.5)]
     codes = (2, 4, 1, 3)
@@ -169,7 +177,7 @@ def test_a_machine_learns_together_with_others_what_it_learns_alone(activation: 
 
 
 def replace_code(settings: Model, code: int) -> Model:
-    return Model(activation=settings.activation, code=code, units=(4 * code,), batch_size=settings.batch_size)
+    return dense(activation=settings.activation, code=code, units=(4 * code,), batch_size=settings.batch_size)
 
 
 def test_refitting_gives_each_machine_its_own_number_of_epochs() -> None:
@@ -209,11 +217,11 @@ def test_losses_are_those_of_all_windows_however_many_are_looked_at_at_once(
     windows = [swings(300), swings(65, 1), swings(64, 2)]
     models = [initial(one, SETTINGS, seed=0) for one in windows]
     expected = [loss(model, one) for model, one in zip(models, windows, strict=True)]
-    assert learner(models, Model(), [0] * len(models)).losses(Places.of(windows)) == pytest.approx(
+    assert learner(models, dense(), [0] * len(models)).losses(Places.of(windows)) == pytest.approx(
         expected, rel=1e-5
     )
     monkeypatch.setattr("trainer.stack.CHUNK", 1)
-    assert learner(models, Model(), [0] * len(models)).losses(Places.of(windows)) == pytest.approx(
+    assert learner(models, dense(), [0] * len(models)).losses(Places.of(windows)) == pytest.approx(
         expected, rel=1e-5
     )
 
@@ -234,7 +242,7 @@ def test_a_loss_that_does_not_fall_below_that_of_the_mean_is_refused() -> None:
 
 
 def test_a_fit_that_runs_away_keeps_the_best_weights_and_harms_no_neighbour() -> None:
-    wishes = Model(epochs=5, batch_size=16, code=2, units=(8,))
+    wishes = dense(epochs=5, batch_size=16, code=2, units=(8,))
     calm, wild = swings(200), swings(200, 1)
     huge = Windows(wild.rows * np.float32(1e19), wild.starts, LENGTH)
     start = initial(calm, wishes, seed=0)
@@ -247,21 +255,46 @@ def test_a_fit_that_runs_away_keeps_the_best_weights_and_harms_no_neighbour() ->
     assert kept is start
 
 
+def test_a_sensor_on_which_fitting_ran_away_is_named() -> None:
+    rows = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
+    rows[100, 2] = -4e5
+    windows = Windows(rows, np.arange(190, dtype=np.int32), LENGTH)
+    columns = Columns(("flow", "heading", "level"), {"heading": Channel("angle", period=360.0)})
+    assert columns.width == 4
+    wide = Windows(np.insert(rows, 1, 0, axis=1), windows.starts, LENGTH)
+    fine, lost = Epoch(1, 9, 0.5, 0.4), Epoch(2, 9, math.nan, math.inf)
+    assert check_finite([fine], wide, columns) is None
+    assert str(check_finite([fine, lost], wide, columns)) == (
+        "history: must keep the loss finite, got nan in fitting and inf in validation after epoch 2; level "
+        "exploded, whose scaled values reach 4e+05; anomalyd check-data shows what is in it, and a smaller "
+        "trainer.model.learning_rate may help"
+    )
+
+
+def test_a_model_that_sees_noise_in_fitting_is_judged_by_how_well_it_sees_through_noise() -> None:
+    """Judged without, the principal components would stay the best."""
+    model = dense(epochs=30, batch_size=16, code=4, units=(16,), masking=0.3, learning_rate=0.01)
+    fitted_to, judge = swings(300), swings(60, 1)
+    _, epochs = alone(fitted_to, judge, model)
+    assert best_epoch(epochs).epoch > 5
+    assert best_epoch(epochs).validation_loss < 0.8 * epochs[0].validation_loss
+
+
 def test_pure_noise_is_no_reason_to_refuse() -> None:
     random = np.random.default_rng(0)
     noise = apart(random.normal(size=(60, LENGTH, WIDTH)).astype(np.float32))
     other = apart(random.normal(size=(20, LENGTH, WIDTH)).astype(np.float32))
-    model, _ = alone(noise, other, Model(epochs=3))
+    model, _ = alone(noise, other, dense(epochs=3))
     assert check_fall([model], [noise]) == [None]
 
 
 @pytest.mark.parametrize(
     ("settings", "code", "units"),
     [
-        (Model(), 2, (16,)),
-        (Model(code=5), 5, (16,)),
-        (Model(units=(9, 7)), 2, (9, 7)),
-        (Model(code=40), 40, (80,)),
+        (dense(), 2, (16,)),
+        (dense(code=5), 5, (16,)),
+        (dense(units=(9, 7)), 2, (9, 7)),
+        (dense(code=40), 40, (80,)),
     ],
 )
 def test_sizes_follow_the_data_unless_they_are_given(
@@ -273,3 +306,10 @@ def test_sizes_follow_the_data_unless_they_are_given(
     codes, rebuilt = answer(start, copies(swings(30)))
     assert codes.shape == (30, code)
     assert rebuilt.shape == (30, LENGTH, WIDTH)
+
+
+def test_the_losses_of_an_ensemble_are_means_in_which_a_member_that_stopped_keeps_its_last() -> None:
+    one = [Epoch(0, 9, 4.0, 2.0), Epoch(1, 9, 2.0, 1.0)]
+    two = [Epoch(0, 9, 2.0, 4.0), Epoch(1, 9, 2.0, 3.0), Epoch(2, 9, 1.0, 2.0)]
+    assert mean_epochs([one, two]) == (Epoch(0, 9, 3.0, 3.0), Epoch(1, 9, 2.0, 2.0), Epoch(2, 9, 1.5, 1.5))
+    assert mean_epochs([two]) == tuple(two)

@@ -61,8 +61,8 @@ def test_a_mill_is_learned_and_watched(imputation: str, scaling: str) -> None:
     assert [alert.change for alert in alerts[:1]] == ["opened"]
     assert START_OF_FAULT <= alerts[0].at < START_OF_FAULT + 10_000
     blamed = {one.sensor: one for one in alerts[0].sensors}
-    assert alerts[0].sensors[0].sensor == "mode"
     assert blamed["mode"].value == "stop"
+    assert blamed["mode"].contribution > 0.01
     assert blamed["mode"].expected in {"run", "stop"}
     assert blamed["open"].value == 0
     assert blamed["open"].expected in {0, 1}
@@ -73,8 +73,7 @@ def test_a_mill_is_learned_and_watched(imputation: str, scaling: str) -> None:
     values = holed.values.copy()
     values[np.random.default_rng(2).random(values.shape) < 0.1] = np.nan
     scores = [e.score for e in events(detector, with_values(holed, values)) if isinstance(e, Scored)]
-    constant = imputation in {"mean", "median"}  # which contradicts what is there, as docs/inputs.md says
-    assert max(scores) < (2 if constant else 0.8)
+    assert max(scores) < 1
 
     new = events(detector, mill.history(120, new=range(50, 53)))
     assert [e.at - mill.START for e in new if isinstance(e, ValueIgnored)] == [50_000, 51_000, 52_000]

@@ -114,6 +114,23 @@ def test_groups_hold_what_is_alike_and_no_more_than_memory_allows() -> None:
     assert [len(group) for group in alone] == [1] * 7
 
 
+def test_only_dense_models_are_fitted_in_groups() -> None:
+    wishes = settings(model={"kind": "gru"})
+    prepared = [prepare(Job((one,), one.machine, (), ID), wishes) for one in fleet()[:3]]
+    assert [len(group) for group in groups(prepared, wishes.trainer.model)] == [1, 1, 1]
+
+
+def test_what_is_drawn_for_each_element_of_a_code_wants_codes_of_one_size() -> None:
+    wishes = settings(model={"dropout": 0.1, "code": None})
+    others = [with_values(one, np.random.default_rng(0).normal(size=one.values.shape)) for one in fleet()[:2]]
+    prepared = [prepare(Job((one,), one.machine, (), ID), wishes) for one in [*fleet()[:2], *others]]
+    codes = [
+        {one.start.architecture.code for one in group} for group in groups(prepared, wishes.trainer.model)
+    ]
+    assert [len(sizes) for sizes in codes] == [1] * len(codes)
+    assert len(set.union(*codes)) > 1
+
+
 def test_each_machine_of_a_fleet_passes_the_gate_for_itself(tmp_path: Path) -> None:
     registry = Registry(tmp_path)
     odd = pump(1100, machine="odd")
