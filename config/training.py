@@ -27,12 +27,21 @@ ShareLeftOut = Annotated[float, Limits(ge=0, lt=1)]
 Weight = Annotated[float, Limits(ge=0)]
 
 
+def _check_sizes(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    if not sizes:
+        raise UnmetError("must hold at least one size", got="an empty list", hint="null derives the sizes")
+    return sizes
+
+
+Sizes = Annotated[tuple[AtLeastOne, ...], After(_check_sizes)]
+
+
 class Model(Section, frozen=True):
     """The autoencoder."""
 
     kind: Kind = "pca"
     ensemble: AtLeastOne = 1
-    units: tuple[AtLeastOne, ...] | None = None
+    units: Sizes | None = None
     code: AtLeastOne | None = None
     activation: Activation | None = None
     loss: Literal["mse", "mae", "huber"] = "huber"
