@@ -102,7 +102,7 @@ def make_plant(folder: Path, port: int, *, sensors: int = 8, window: int = 30, e
     """Writes the configuration and trains a bundle."""
     folder.mkdir(exist_ok=True)
     plant = Plant(folder, port, sensors, window)
-    plant.configure(trainer={"window": window, "model": {"epochs": epochs}})
+    plant.configure(trainer={"window": window, "model": {"kind": "dense", "epochs": epochs}})
     history = folder / "history.csv"
     with history.open("w", encoding="utf-8") as file:
         file.write(",".join(("timestamp", *names(sensors))) + "\n")

@@ -182,7 +182,7 @@ class Wish:
 
 def machine(seed: int, rows: int, sensors: int, length: int, batch: int, epochs: int) -> Wish:
     """One machine of a size."""
-    settings = Model(batch_size=batch, epochs=epochs, patience=epochs)
+    settings = Model(kind="dense", loss="mse", l2=0.0, batch_size=batch, epochs=epochs, patience=epochs)
     count = rows - length + 1
     border = count - round(count * VALIDATED)
     places = np.arange(count, dtype=np.int32)

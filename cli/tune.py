@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from trainer.tuning import Ended, Search
 
 USUAL_BUDGET = timedelta(minutes=10)
-FEW_ROWS = 1000  # docs/tuning.md has what the choice on fewer was worth
 FILE = click.Path(path_type=Path, dir_okay=False)
 WHY = {
     "trials": "as many trials as asked for",
@@ -127,8 +126,6 @@ def tune(
             failed = (_told(outcome, search.default) for outcome in outcomes)
             raise CommandError(Exit.DATA, "no trial succeeded", *failed)
         note(f"{counted(len(outcomes), 'trial')}: {WHY[ended]}")
-        if search.exam.rows < FEW_ROWS:
-            note(f"note: {search.exam.rows} rows to examine on are few: much of any difference is chance")
         if as_json:
             click.echo(msgspec.json.encode(summary(search, ended)).decode())
         else:
@@ -235,9 +232,11 @@ def _told(outcome: Outcome, default: Mapping[str, Any]) -> str:
 
 
 def _print(search: Search) -> None:
-    from trainer.winner import changed, figures, headline
+    from trainer.winner import caution, changed, figures, headline
 
     click.echo(headline(search))
+    if doubt := caution(search):
+        click.echo(doubt)
     options, (headings, *rows) = changed(search), figures(search)
     if options:
         click.echo()

@@ -27,21 +27,30 @@ ShareLeftOut = Annotated[float, Limits(ge=0, lt=1)]
 Weight = Annotated[float, Limits(ge=0)]
 
 
+def _check_sizes(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    if not sizes:
+        raise UnmetError("must hold at least one size", got="an empty list", hint="null derives the sizes")
+    return sizes
+
+
+Sizes = Annotated[tuple[AtLeastOne, ...], After(_check_sizes)]
+
+
 class Model(Section, frozen=True):
     """The autoencoder."""
 
-    kind: Kind = "dense"
+    kind: Kind = "pca"
     ensemble: AtLeastOne = 1
-    units: tuple[AtLeastOne, ...] | None = None
+    units: Sizes | None = None
     code: AtLeastOne | None = None
     activation: Activation | None = None
-    loss: Literal["mse", "mae", "huber"] = "mse"
+    loss: Literal["mse", "mae", "huber"] = "huber"
     noise: Weight = 0.0
     masking: ShareLeftOut = 0.0
     dropout: ShareLeftOut = 0.0
     sparsity: Weight = 0.0
     contraction: Weight = 0.0
-    l2: Weight = 0.0
+    l2: Weight = 1e-3
     optimizer: Literal["adam", "adamw", "nadam", "rmsprop", "sgd"] = "adam"
     learning_rate: Annotated[float, Limits(gt=0, le=1)] = 1e-3
     epochs: AtLeastOne = 100

@@ -94,8 +94,8 @@ def _yaml(folder: Path, address: Address, seed: int) -> str:
         "scores": {"publish": True},
         "alerts": {"repeat_every": "20s"},  # of the pump's time: the screen shows who is to blame now
         # A wider code than the default's reproduces start-ups better, which lowers the threshold and lets
-        # the stuck gauge show. Few epochs, as somebody is waiting.
-        "trainer": {"seed": seed, "model": {"code": len(SENSORS), "epochs": 40}},
+        # the stuck gauge show.
+        "trainer": {"seed": seed, "model": {"code": len(SENSORS)}},
     }
     return yaml.safe_dump(settings, sort_keys=False)
 

@@ -26,7 +26,7 @@ TRAINER: dict[str, Any] = {
     "window": 6,
     "report": "off",
     "smoothing": 0.5,
-    "model": {"epochs": 3, "code": 8, "units": (8,), "batch_size": 32},
+    "model": {"kind": "dense", "epochs": 3, "code": 8, "units": (8,), "batch_size": 32},
     "threshold": {"method": "mean_std", "k": 10},
 }
 

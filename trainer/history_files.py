@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from trainer.tables import Table
 
 IGNORE = "history.ignore_columns leaves it out"
+DECLARE = f"readings.channels declares what is no plain number, {IGNORE}"
 TIME_EXPECTED = "must hold times (ISO 8601, or epoch seconds or milliseconds)"
 MACHINE_EXPECTED = "must hold the name of a machine"
 LABEL_EXPECTED = "must hold 0 (normal), 1 (anomalous) or -1 (unknown)"
@@ -248,7 +249,8 @@ class _File:
                 self._check(table, machines, name, bad, BINARY_EXPECTED, IGNORE)
             else:
                 numbers, bad = _numbers(cells)
-                self._check(table, machines, name, bad, NUMBER_EXPECTED, IGNORE)
+                hint = IGNORE if kind or _are_numbers(cells) else DECLARE
+                self._check(table, machines, name, bad, NUMBER_EXPECTED, hint)
             values[:, i] = numbers
         times = at.fillna(0).to_numpy().astype(np.int64)
         whole = History("", self._sensors, times, values, label, self._texts)
@@ -404,9 +406,14 @@ def _numbers(cells: pd.Series[Any]) -> tuple[NDArray[np.float64], pd.Series[bool
     return np.asarray(numbers, dtype=np.float64), cells.notna() & ~np.isfinite(numbers)
 
 
+def _are_numbers(cells: pd.Series[Any]) -> bool:
+    """Whether all cells of a column are numbers, though some may not be finite."""
+    return pd.api.types.is_numeric_dtype(cells) and not pd.api.types.is_bool_dtype(cells)
+
+
 def _binaries(cells: pd.Series[Any]) -> tuple[NDArray[np.float64], pd.Series[bool]]:
     """A binary sensor's values, and which cells are neither one nor empty."""
-    if not pd.api.types.is_numeric_dtype(cells) or pd.api.types.is_bool_dtype(cells):
+    if not _are_numbers(cells):
         words = cells.astype("str").str.strip().str.lower()
         cells = words.replace(BINARY_WORDS).where(cells.notna() & (words != ""))
     numbers, bad = _numbers(cells)

@@ -162,13 +162,6 @@ def ranking(label: ArrayLike, score: ArrayLike, buffer: int = BUFFER) -> Ranking
     return found
 
 
-def vus_pr(label: ArrayLike, score: ArrayLike, length: int = BUFFER) -> float:
-    """VUS-PR of one series with both labels; see `ranking`."""
-    ranked = ranking(label, score, length).ranked()
-    assert ranked is not None
-    return ranked.vus_pr
-
-
 def _counted(alarm: NDArray[np.int64], weight: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
     """What is alarmed at each threshold, from the first that alarms each."""
     return np.bincount(alarm, weight, minlength=THRESHOLDS).cumsum().astype(np.float64)

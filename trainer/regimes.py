@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import ruptures
 
+from trainer.verdict import LARGEST
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -58,7 +60,8 @@ def changes(course: Course, names: Sequence[str]) -> tuple[Change, ...]:
     stretches, and the straight lines through these do not meet.
     """
     mean = _filled(course.mean)
-    varying = np.flatnonzero(mean.std(axis=0) > 0)
+    usable = np.abs(mean).max(axis=0, initial=0) <= LARGEST
+    varying = np.flatnonzero(usable & (np.ptp(mean, axis=0) > 0))
     count = len(mean)
     if not len(varying) or count < 2 * SHORTEST:
         return ()

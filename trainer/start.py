@@ -69,7 +69,7 @@ def begin(windows: Windows, settings: ModelSettings, *, seed: int, binary: tuple
     some = windows.some(min(MOST_WINDOWS, max(2, MOST_CELLS // cells)))
     flat = some.reshape(len(some), cells)
     if kind.linear:
-        mean, components = _exact(flat, settings.code, seed)
+        mean, components = _exact(flat, settings.code)
     else:
         mean, components = _principal(flat, settings.code, np.random.default_rng(seed))
     code = len(components)
@@ -100,12 +100,11 @@ def _probabilities(it: Architecture, components: NDArray[np.float32], mean: NDAr
     return components * steep, mean * steep - shift
 
 
-def _exact(
-    flat: NDArray[np.float32], code: int | None, seed: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _exact(flat: NDArray[np.float32], code: int | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """As `_principal`, by scikit-learn and without a limit for the code."""
-    most = min(flat.shape)
-    found = PCA(EXPLAINED if code is None else min(code, most), random_state=seed).fit(flat)
+    wanted = EXPLAINED if code is None else min(code, *flat.shape)
+    solver = "covariance_eigh" if len(flat) >= flat.shape[1] else "full"  # the quicker of the exact ones
+    found = PCA(wanted, svd_solver=solver).fit(flat)
     return found.mean_.astype(np.float32), _filled(found.components_.astype(np.float32), code)
 
 

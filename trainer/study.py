@@ -204,7 +204,9 @@ def _loaded(path: Path | None) -> optuna.Study:
             study_name=NAME, storage=storage, direction="maximize", load_if_exists=True
         )
     except ValueError as error:
-        raise Unusable(f"{path}: must be a whole study, got a damaged one: {error}") from error
+        raise Unusable(
+            f"{path}: must be a whole study, got a damaged one: {error}; name a new file by --study"
+        ) from error
 
 
 class _Alone(JournalFileOpenLock):
@@ -236,7 +238,9 @@ def _take(file: BinaryIO, path: Path) -> None:
     file.seek(0)
     content = file.read()
     if content and not content.startswith(FIRST):
-        raise Unusable(f"{path}: must be a study, as --study writes it, got another file")
+        raise Unusable(
+            f"{path}: must be a study, as --study writes it, got another file; name a new file by --study"
+        )
     # A last line that was not written to its end would get the next one added to it.
     file.truncate(content.rfind(b"\n") + 1)
 

@@ -9,7 +9,7 @@ import numpy as np
 from trainer.charts import INK, ONE, SMALL, SOFT, TWO, WIDE, Line, dots
 from trainer.page import bar, cell, figure, key, lead, page, section, small_figure, table, tiles, verdict
 from trainer.space import Span, shown
-from trainer.winner import changed, figures, headline
+from trainer.winner import caution, changed, figures, headline
 from trainer.wording import duration
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def tuning_report(search: Search, *, made: str, history: str) -> str:
     body = [
         "<h1>anomalyd tune</h1>",
         lead(f"A search on {history}, {made}."),
-        verdict(headline(search), changes, good=improved),
+        verdict(headline(search), [*filter(None, [caution(search)]), *changes], good=improved or None),
         tiles(facts),
         section(
             "The exam",

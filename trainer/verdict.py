@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from config.training import Model
 from trainer.facts import InMemory, MachineFacts, SensorFacts, Source, sensor_facts
 from trainer.look import Look, learned_grid
 from trainer.parts import cuts
@@ -23,6 +24,10 @@ LEAST_TO_VALIDATE = 10  # the loss of fewer jumps about
 LEAST_TO_CALIBRATE = 30  # the standard deviation of fewer is off by more than a seventh
 LARGEST = 1e100  # a value whose square is finite, summed over any history
 NO_ROWS = "history: must hold rows that are not labelled anomalous, got none"
+ONLY_WITH_LAYERS = (
+    "ensemble", "units", "activation", "loss", "noise", "masking", "dropout", "sparsity", "contraction", "l2",
+    "optimizer", "learning_rate", "epochs", "batch_size", "patience",
+)  # fmt: skip
 MUCH = 0.05  # share of rows whose loss is worth a warning
 
 
@@ -129,7 +134,8 @@ def check_sources(
             errors += _about_length(looks, settings) or _about_fit(looks)
     machines = tuple(look.facts() for look in looks)
     categories = {name for name, channel in channels.items() if channel.kind == "category"}
-    warnings = _about_sensors(sensors, kept, categories)
+    warnings = _about_model(settings.model)
+    warnings += _about_sensors(sensors, kept, categories)
     warnings += [text for facts in machines for text in _about_times(facts)]
     return Verdict(machines, sensors, tuple(errors), tuple(warnings), grid, kept)
 
@@ -192,6 +198,17 @@ def _about_length(looks: Sequence[Look], settings: Trainer) -> list[str]:
         f"history: must give {least[0]} windows to fit on, {least[1]} to validate and {least[2]} to learn "
         f"the threshold from, got {scorable[0]}, {scorable[1]} and {scorable[2]} from "
         f"{sum(look.times.rows for look in looks)} rows; {hint}"
+    )
+    return [text]
+
+
+def _about_model(model: Model) -> list[str]:
+    unused = [name for name in ONLY_WITH_LAYERS if getattr(model, name) != getattr(Model(), name)]
+    if model.kind != "pca" or not unused:
+        return []
+    text = (
+        f"trainer.model.{', '.join(unused)}: not used, as principal components have no layers; "
+        "trainer.model.kind dense has some"
     )
     return [text]
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 NOTHING_BETTER = "No trial is better than the configured options."
 NO_FIGURE = "-"
+FEW_ROWS = 1000  # docs/tuning.md has what the choice on fewer is worth
 
 
 def headline(search: Search) -> str:
@@ -30,6 +31,14 @@ def headline(search: Search) -> str:
         return f"{NOTHING_BETTER} Their score is {trials}."
     before = f"{configured.marks.score:.3f}"
     return f"Trial {best.number} has a score of {trials}; the configured options have {before}."
+
+
+def caution(search: Search) -> str | None:
+    """What to bear in mind of the figures, if there is anything."""
+    rows = search.exam.rows
+    if rows >= FEW_ROWS:
+        return None
+    return f"{rows} rows to examine on are few: much of any difference is chance."
 
 
 def changed(search: Search) -> list[tuple[str, str, str]]:
@@ -81,6 +90,7 @@ def section(search: Search, *, made: str, history: str) -> str:
     comments = [
         f"Found by `anomalyd tune` on {history}, {made}.",
         headline(search),
+        *filter(None, [caution(search)]),
         f"Searched: {', '.join(search.default)}.",
         "",
         *(f"{name:{width}}" + "".join(f"  {number:>10}" for number in numbers) for name, *numbers in rows),

@@ -26,7 +26,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "anomalyd.yaml"
     path.write_text(
         f"state_dir: {tmp_path}/state\nreadings: {{interval: 1s}}\n"
-        "trainer: {window: 10, model: {epochs: 3}}\n"
+        "trainer: {window: 10, model: {kind: dense, epochs: 3}}\n"
     )
     monkeypatch.setenv("ANOMALYD_CONFIG", str(path))
     return path

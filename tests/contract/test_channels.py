@@ -38,7 +38,7 @@ def test_a_mill_is_learned_from_a_file_watched_over_mqtt_and_learned_anew_from_t
 ) -> None:
     setup.write(
         readings={"channels": mill.DECLARED},
-        trainer={**mill.TRAINER, "model": {"epochs": 3, "code": 8}},
+        trainer={**mill.TRAINER, "model": {"kind": "dense", "epochs": 3, "code": 8}},
         retrain={"min_readings": 100, "gate": {"max_error_ratio": 100, "max_alert_rate": 1}},
         alerts={"repeat_every": "off"},
     )

@@ -21,7 +21,7 @@ from tests.real_daemon import ROOT, Daemon
 from tests.waiting import wait_until
 
 FAULT = range(300, 340)
-QUICK = {"window": plant.LENGTH, "model": {"epochs": 2}}
+QUICK = {"window": plant.LENGTH, "model": {"kind": "dense", "epochs": 2}}
 # The plant's own model knows the machine perfectly: two epochs come near it, not up to it.
 LENIENT = {"min_readings": 500, "gate": {"max_error_ratio": 100}}
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from config.checking import check
 from config.settings import Settings
+from config.training import Model
 from detector.history import History
 from trainer.finishing import Trained
 from trainer.jobs import Job
@@ -25,8 +26,21 @@ ID = "2026-01-05T08-00-00Z-3f9c"
 TINY: dict[str, Any] = {
     "window": 6,
     "smoothing": 0.5,
-    "model": {"epochs": 3, "code": 4, "units": (8,), "batch_size": 32},
+    "model": {
+        "kind": "dense",
+        "loss": "mse",
+        "l2": 0,
+        "epochs": 3,
+        "code": 4,
+        "units": (8,),
+        "batch_size": 32,
+    },
 }
+
+
+def dense(**options: Any) -> Model:  # noqa: ANN401 - options of any type
+    """A model with layers, fitted by the mean square alone."""
+    return Model(**{"kind": "dense", "loss": "mse", "l2": 0.0, **options})
 
 
 def settings(**trainer: object) -> Settings:

@@ -7,6 +7,7 @@ import pytest
 
 from config.training import Model
 from detector.litert import LiteRTModel
+from tests.trainer.examples import dense
 from tests.trainer.test_fitting import LENGTH, WIDTH, copies, swings
 from trainer.autoencoder import Autoencoder, Ensemble
 from trainer.export import ExportDiffers, compare, export, run
@@ -29,7 +30,7 @@ def shaken(settings: Model, seed: int) -> Ensemble:
 
 @pytest.fixture(scope="module")
 def exported() -> tuple[Ensemble, dict[str, bytes]]:
-    model = shaken(Model(code=2, units=(8,)), 1)
+    model = shaken(dense(code=2, units=(8,)), 1)
     return model, export(model)
 
 
@@ -44,7 +45,7 @@ def test_the_files_answer_as_the_fitted_model_does(exported: tuple[Ensemble, dic
 
 @pytest.mark.parametrize(
     "settings",
-    [Model(code=2, units=(8,)), Model(code=1, units=(1,)), Model(code=3, units=(7, 6), activation="selu")],
+    [dense(code=2, units=(8,)), dense(code=1, units=(1,)), dense(code=3, units=(7, 6), activation="selu")],
 )
 def test_each_model_of_an_architecture_gets_files_of_its_own(settings: Model, tmp_path: Path) -> None:
     keras, _ = load()
@@ -78,6 +79,6 @@ def test_a_file_whose_weights_were_changed_is_refused(
 
 def test_the_file_of_another_model_is_refused(exported: tuple[Ensemble, dict[str, bytes]]) -> None:
     model, files = exported
-    other = export(shaken(Model(code=2, units=(8,)), 4))
+    other = export(shaken(dense(code=2, units=(8,)), 4))
     with pytest.raises(ExportDiffers, match=r"^encoder\.tflite: must answer as the fitted model does"):
         compare(model, files | {"encoder.tflite": other["encoder.tflite"]}, WINDOWS)

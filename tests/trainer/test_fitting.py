@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from config.training import Model
 from detector.channels import Channel, Columns
+from tests.trainer.examples import dense
 from trainer.autoencoder import Autoencoder, Ensemble
 from trainer.fitting import Epoch, best_epoch, check_fall, check_finite, fit, mean_epochs, refit
 from trainer.matrices import cropped, padded
@@ -78,7 +79,7 @@ def fitted(seed: int, settings: Model) -> tuple[Autoencoder, tuple[Epoch, ...]]:
     return alone(swings(200), swings(60, 1), settings, seed)
 
 
-SETTINGS = Model(epochs=4, batch_size=16, code=2, units=(8,))
+SETTINGS = dense(epochs=4, batch_size=16, code=2, units=(8,))
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
@@ -103,7 +104,7 @@ def test_the_code_holds_most_of_the_variance_however_many_components_that_takes(
     random = np.random.default_rng(0)
     noise = random.normal(size=(2000, 10, 12)).astype(np.float32)
     noise[:, :, 3:] *= 0.1
-    start = initial(apart(noise), Model(), seed=0)
+    start = initial(apart(noise), dense(), seed=0)
     flat = noise.reshape(2000, -1).astype(np.float64)
     held = np.cumsum(np.linalg.svd(flat - flat.mean(axis=0), compute_uv=False) ** 2)
     exact = int(np.searchsorted(held, EXPLAINED * held[-1])) + 1
@@ -112,7 +113,7 @@ def test_the_code_holds_most_of_the_variance_however_many_components_that_takes(
 
 
 def test_the_best_weights_are_kept() -> None:
-    settings = Model(epochs=12, batch_size=16, code=2, units=(8,), learning_rate=0.05, patience=12)
+    settings = dense(epochs=12, batch_size=16, code=2, units=(8,), learning_rate=0.05, patience=12)
     model, epochs = fitted(0, settings)
     best = best_epoch(epochs)
     assert best.validation_loss == min(epoch.validation_loss for epoch in epochs)
@@ -121,7 +122,7 @@ def test_the_best_weights_are_kept() -> None:
 
 
 def test_fitting_stops_when_patience_is_over() -> None:
-    settings = Model(epochs=200, batch_size=16, code=2, units=(8,), learning_rate=0.05, patience=3)
+    settings = dense(epochs=200, batch_size=16, code=2, units=(8,), learning_rate=0.05, patience=3)
     _, epochs = fitted(0, settings)
     assert len(epochs) - 1 < 200
     assert len(epochs) - 1 == best_epoch(epochs).epoch + 3
@@ -138,14 +139,14 @@ def test_progress_is_told_after_every_epoch() -> None:
 def test_the_nonlinear_layers_learn_what_a_linear_code_cannot() -> None:
     angle = np.random.default_rng(0).uniform(0, 2 * np.pi, size=(600, 1, 1))
     windows = np.concatenate([np.cos(angle), np.sin(angle)], axis=2).astype(np.float32)
-    settings = Model(epochs=300, batch_size=32, code=1, units=(32, 32), patience=300, learning_rate=3e-3)
+    settings = dense(epochs=300, batch_size=32, code=1, units=(32, 32), patience=300, learning_rate=3e-3)
     _, epochs = alone(apart(windows[:500]), apart(windows[500:]), settings)
     assert best_epoch(epochs).validation_loss < epochs[0].validation_loss / 2
 
 
 WISHES = [
-    *(Model(activation=name) for name in ("relu", "elu", "selu", "gelu", "silu", "tanh")),
-    Model(noise=0.1, masking=0.2, l2=1e-4, loss="huber", optimizer="nadam"),
+    *(dense(activation=name) for name in ("relu", "elu", "selu", "gelu", "silu", "tanh")),
+    dense(noise=0.1, masking=0.2, l2=1e-4, loss="huber", optimizer="nadam"),
 ]
 
 
@@ -176,7 +177,7 @@ def test_a_machine_learns_together_with_others_what_it_learns_alone(wishes: Mode
 
 
 def replace_code(settings: Model, code: int) -> Model:
-    return Model(activation=settings.activation, code=code, units=(4 * code,), batch_size=settings.batch_size)
+    return dense(activation=settings.activation, code=code, units=(4 * code,), batch_size=settings.batch_size)
 
 
 def test_refitting_gives_each_machine_its_own_number_of_epochs() -> None:
@@ -216,11 +217,11 @@ def test_losses_are_those_of_all_windows_however_many_are_looked_at_at_once(
     windows = [swings(300), swings(65, 1), swings(64, 2)]
     models = [initial(one, SETTINGS, seed=0) for one in windows]
     expected = [loss(model, one) for model, one in zip(models, windows, strict=True)]
-    assert learner(models, Model(), [0] * len(models)).losses(Places.of(windows)) == pytest.approx(
+    assert learner(models, dense(), [0] * len(models)).losses(Places.of(windows)) == pytest.approx(
         expected, rel=1e-5
     )
     monkeypatch.setattr("trainer.stack.CHUNK", 1)
-    assert learner(models, Model(), [0] * len(models)).losses(Places.of(windows)) == pytest.approx(
+    assert learner(models, dense(), [0] * len(models)).losses(Places.of(windows)) == pytest.approx(
         expected, rel=1e-5
     )
 
@@ -241,7 +242,7 @@ def test_a_loss_that_does_not_fall_below_that_of_the_mean_is_refused() -> None:
 
 
 def test_a_fit_that_runs_away_keeps_the_best_weights_and_harms_no_neighbour() -> None:
-    wishes = Model(epochs=5, batch_size=16, code=2, units=(8,))
+    wishes = dense(epochs=5, batch_size=16, code=2, units=(8,))
     calm, wild = swings(200), swings(200, 1)
     huge = Windows(wild.rows * np.float32(1e19), wild.starts, LENGTH)
     start = initial(calm, wishes, seed=0)
@@ -272,7 +273,7 @@ def test_a_sensor_on_which_fitting_ran_away_is_named() -> None:
 
 def test_a_model_that_sees_noise_in_fitting_is_judged_by_how_well_it_sees_through_noise() -> None:
     """Judged without, the principal components would stay the best."""
-    model = Model(epochs=30, batch_size=16, code=4, units=(16,), masking=0.3, learning_rate=0.01)
+    model = dense(epochs=30, batch_size=16, code=4, units=(16,), masking=0.3, learning_rate=0.01)
     fitted_to, judge = swings(300), swings(60, 1)
     _, epochs = alone(fitted_to, judge, model)
     assert best_epoch(epochs).epoch > 5
@@ -283,17 +284,17 @@ def test_pure_noise_is_no_reason_to_refuse() -> None:
     random = np.random.default_rng(0)
     noise = apart(random.normal(size=(60, LENGTH, WIDTH)).astype(np.float32))
     other = apart(random.normal(size=(20, LENGTH, WIDTH)).astype(np.float32))
-    model, _ = alone(noise, other, Model(epochs=3))
+    model, _ = alone(noise, other, dense(epochs=3))
     assert check_fall([model], [noise]) == [None]
 
 
 @pytest.mark.parametrize(
     ("settings", "code", "units"),
     [
-        (Model(), 2, (16,)),
-        (Model(code=5), 5, (16,)),
-        (Model(units=(9, 7)), 2, (9, 7)),
-        (Model(code=40), 40, (80,)),
+        (dense(), 2, (16,)),
+        (dense(code=5), 5, (16,)),
+        (dense(units=(9, 7)), 2, (9, 7)),
+        (dense(code=40), 40, (80,)),
     ],
 )
 def test_sizes_follow_the_data_unless_they_are_given(

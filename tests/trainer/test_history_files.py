@@ -182,7 +182,7 @@ def test_a_separator_that_only_the_header_has_at_its_end_and_empty_last_cells_me
             ["timestamp,flow", "0,1", "1,broken", "2,worse"],
             (
                 'column flow: must hold finite numbers, got "broken" in line 3 (and 1 more); '
-                "history.ignore_columns leaves it out"
+                "readings.channels declares what is no plain number, history.ignore_columns leaves it out"
             ),
         ),
         (
@@ -198,7 +198,10 @@ def test_a_separator_that_only_the_header_has_at_its_end_and_empty_last_cells_me
         ),
         (
             ["timestamp,on", "0,True"],
-            "column on: must hold finite numbers, got true in line 2; history.ignore_columns leaves it out",
+            (
+                "column on: must hold finite numbers, got true in line 2; "
+                "readings.channels declares what is no plain number, history.ignore_columns leaves it out"
+            ),
         ),
         (
             ["timestamp,flow", "2026-01-04T12:00:00Z,1", "04.01.2026 12:00,1"],
@@ -293,11 +296,11 @@ def test_all_problems_of_all_files_are_told_at_once(tmp_path: Path) -> None:
         ),
         (
             'one.csv: column flow: must hold finite numbers, got "y" in line 2; '
-            "history.ignore_columns leaves it out"
+            "readings.channels declares what is no plain number, history.ignore_columns leaves it out"
         ),
         (
             'one.csv: column load: must hold finite numbers, got "z" in line 2; '
-            "history.ignore_columns leaves it out"
+            "readings.channels declares what is no plain number, history.ignore_columns leaves it out"
         ),
         "two.csv: must have a column timestamp, got flow; history.time_column names it",
     ]
@@ -321,7 +324,7 @@ def test_a_bad_cell_of_parquet_is_named_by_its_row(tmp_path: Path) -> None:
     assert problems(path) == [
         (
             'a.parquet: column flow: must hold finite numbers, got "much" in row 2; '
-            "history.ignore_columns leaves it out"
+            "readings.channels declares what is no plain number, history.ignore_columns leaves it out"
         )
     ]
 
@@ -341,7 +344,7 @@ def test_a_bad_cell_is_the_matter_of_its_row_s_machine_alone(tmp_path: Path) -> 
     ((history, files),) = found
     assert (history.machine, files) == ("good", (path,))
     np.testing.assert_array_equal(history.values, [[1, 1], [2, 2]])
-    leaves = "history.ignore_columns leaves it out"
+    leaves = "readings.channels declares what is no plain number, history.ignore_columns leaves it out"
     times = "must hold times (ISO 8601, or epoch seconds or milliseconds)"
     assert wrong == {
         "bad": (

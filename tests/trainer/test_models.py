@@ -45,7 +45,15 @@ CIRCLE: dict[str, Any] = {
 
 
 def wishes(kind: str, **others: Any) -> Model:  # noqa: ANN401 - options of any type
-    small: dict[str, Any] = {"kind": kind, "code": 2, "units": (8,), "epochs": 2, "batch_size": 32}
+    small: dict[str, Any] = {
+        "kind": kind,
+        "loss": "mse",
+        "l2": 0,
+        "code": 2,
+        "units": (8,),
+        "epochs": 2,
+        "batch_size": 32,
+    }
     checked = settings(model={**small, **others})
     return checked.trainer.model
 

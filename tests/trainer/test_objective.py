@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from config.training import Model
 from tests.trainer.test_fitting import apart, copies, swings
+from trainer.autoencoder import Autoencoder
 from trainer.keras_backend import load
 from trainer.networks import Network, network
 from trainer.objective import PATTERNS, Objective
@@ -109,6 +110,29 @@ def test_l2_is_the_sum_of_the_squared_weights_without_biases() -> None:
     kernels = [weights[0].numpy(), weights[2].numpy()]
     expected = 0.1 * sum(np.square(kernel).sum() for kernel in kernels)
     assert Objective(l2=0.1).decay(found, weights).numpy() == pytest.approx([expected])
+
+
+@pytest.mark.parametrize("kind", ["dense", "variational"])
+def test_dropout_leaves_out_answers_in_fitting_alone_and_keeps_their_mean(
+    kind: Literal["dense", "variational"],
+) -> None:
+    _, tf = load()
+    start = initial(swings(50), Model(kind=kind, code=2, units=(8,)), seed=0)
+    random = np.random.default_rng(0)
+    shaken = (weight + random.normal(size=weight.shape).astype(np.float32) for weight in start.weights)
+    found = network(start.architecture, 0.5)
+    weights = [tf.constant(weight) for weight in found.join([Autoencoder(start.architecture, tuple(shaken))])]
+    given = np.repeat(copies(swings(1)), 5000, axis=0)[None]
+    code = np.ones((1, 5000, 2), np.float32)
+    for full, fewer in (
+        (found.encode(weights, given)[0], found.encode(weights, given, SEED)[0]),
+        (found.decode(weights, code), found.decode(weights, code, SEED)),
+    ):
+        whole, thinned = full.numpy()[0], fewer.numpy()[0]
+        assert np.ptp(whole, axis=0).max() < 1e-4, "the same window, and nothing is left out"
+        spread = thinned.std(axis=0)
+        assert spread.max() > 0.1
+        assert (np.abs(thinned.mean(axis=0) - whole[0]) < 5 * spread / np.sqrt(5000) + 1e-4).all()
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "rmsprop", "sgd"])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 
-from trainer.ranking import Ranking, ranking, vus_pr
+from trainer.ranking import Ranking, ranking
 
 EVENTS = ((0, 3), (90, 130), (140, 141), (300, 420), (590, 600))
 
@@ -35,8 +35,11 @@ def example() -> tuple[NDArray[np.int64], NDArray[np.float64]]:
 def test_vus_pr_is_what_the_authors_library_computes(length: int, expected: float, with_ties: float) -> None:
     """The numbers are those of TSB-AD 1.5, `generate_curve(label, score, length, 'opt', 250)`."""
     label, score = example()
-    assert vus_pr(label, score, length) == pytest.approx(expected, abs=1e-12)
-    assert vus_pr(label, score.round(1), length) == pytest.approx(with_ties, abs=1e-12)
+    ranked, tied = (ranking(label, each, length).ranked() for each in (score, score.round(1)))
+    assert ranked is not None
+    assert tied is not None
+    assert ranked.vus_pr == pytest.approx(expected, abs=1e-12)
+    assert tied.vus_pr == pytest.approx(with_ties, abs=1e-12)
 
 
 def naive_vus_pr(label: NDArray[np.bool_], score: NDArray[np.float64], longest: int) -> float:

@@ -26,11 +26,11 @@ DATA = Path(os.environ.get("ANOMALYD_DATA", Path(__file__).parents[3] / "shared"
 @pytest.mark.skipif(not (DATA / "manifest.json").exists(), reason=f"the recordings are not in {DATA}")
 def test_a_fault_of_a_real_valve_is_found_after_280_rows_of_fitting() -> None:
     files = json.loads((DATA / "manifest.json").read_text())["files"]
-    file = next(file for file in files if file["file"] == "skab/valve1-0.csv.gz")
+    file = next(file for file in files if file["file"] == "skab/valve1-8.csv.gz")
     settings = Settings()
     (whole,) = read_histories([DATA / file["file"]], settings.history)
     first, last = file["train_range"]
-    job = Job([whole.rows(slice(first, last))], whole.machine, (file["file"],), "valve1-0")
+    job = Job([whole.rows(slice(first, last))], whole.machine, (file["file"],), "valve1-8")
     trained = train(job, settings=settings, created_at=datetime(2026, 1, 5, tzinfo=UTC))
     assert trained.manifest.history.rows == 400
     assert trained.manifest.metrics["export_difference"] < 1e-4

@@ -157,7 +157,7 @@ def test_a_study_of_another_search_is_refused_and_says_what_is_different(tmp_pat
 def test_another_file_is_refused_and_left_as_it_is(tmp_path: Path, content: str) -> None:
     path = tmp_path / "anomalyd.yaml"
     path.write_text(content)
-    with pytest.raises(Unusable, match="must be a study, as --study writes it, got another file"):
+    with pytest.raises(Unusable, match="got another file; name a new file by --study"):
         outcomes(path)
     assert path.read_text() == content
 
@@ -168,7 +168,7 @@ def test_a_damaged_study_is_refused(tmp_path: Path) -> None:
     lines = path.read_text().splitlines()
     lines[3] = lines[3][:-5]
     path.write_text("\n".join(lines) + "\n")
-    with pytest.raises(Unusable, match="must be a whole study, got a damaged one"):
+    with pytest.raises(Unusable, match=r"got a damaged one: .*; name a new file by --study"):
         outcomes(path)
 
 

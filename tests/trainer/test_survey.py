@@ -189,6 +189,14 @@ def test_a_change_of_level_is_found_and_no_drift_swing_or_noise_is_one() -> None
     assert shift.after - shift.before == pytest.approx(8, abs=0.3)
 
 
+def test_a_sensor_with_a_value_too_large_to_square_has_no_regimes() -> None:
+    history = level("two levels")
+    values = history.values.copy()
+    values[100, 0] = 1e300
+    found = surveyed(replace(history, values=values))
+    assert [shift.sensor for change in found.changes for shift in change.shifts] == ["b"]
+
+
 def test_a_history_too_short_for_regimes_has_none() -> None:
     found = surveyed(pump(20))
     assert found.changes == ()

@@ -20,7 +20,7 @@ from trainer.stages import Stage
 from trainer.study import Outcome, Proposal, Sampler
 from trainer.tuning import Ended, Limits, Search
 from trainer.tuning_report import tuning_report
-from trainer.winner import changed, figures, headline, section
+from trainer.winner import caution, changed, figures, headline, section
 
 THREE = Limits(trials=3, seconds=None)
 
@@ -85,6 +85,15 @@ def test_what_the_best_changes_is_told_beside_what_was_configured(done: Search) 
     assert float(rows["score"][1]) >= float(rows["score"][0])
     assert {"  drift", "  stuck", "variance unexplained"} <= rows.keys()
     assert headline(done).startswith(f"Trial {done.best.number} has a score of {rows['score'][1]}, the best")
+
+
+def test_figures_of_few_rows_come_with_a_caution(done: Search) -> None:
+    text = "84 rows to examine on are few: much of any difference is chance."
+    assert caution(done) == text
+    assert f"# {text}\n" in section(done, made="today", history="pump.csv")
+    assert text in tuning_report(done, made="today", history="pump.csv")
+    with search(pump(5000)) as longer:
+        assert caution(longer) is None
 
 
 def test_where_nothing_is_better_it_is_said() -> None:
