@@ -181,7 +181,11 @@ def check_fall(autoencoders: Sequence[Autoencoder], windows: Sequence[Windows]) 
         return []
     squared = ModelSettings(loss="mse")
     losses = learner(autoencoders, squared, [0] * len(autoencoders)).losses(Places.of(windows))
-    return [_check_fall(loss, one.variance()) for loss, one in zip(losses, windows, strict=True)]
+    plain = [
+        one.error_of_mean(autoencoder.architecture.is_binary)
+        for autoencoder, one in zip(autoencoders, windows, strict=True)
+    ]
+    return list(map(_check_fall, losses, plain))
 
 
 def _check_fall(loss: float, plain: float) -> Unusable | None:

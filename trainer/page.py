@@ -92,10 +92,6 @@ def lead(text: str) -> str:
     return f'<p class="lead">{escape(text)}</p>' if text else ""
 
 
-def paragraph(text: str) -> str:
-    return f"<p>{escape(text)}</p>"
-
-
 def tiles(figures: Mapping[str, str]) -> str:
     """Figures that one wants to see first."""
     cells = "".join(f"<div><dt>{escape(n)}</dt><dd>{escape(text)}</dd></div>" for n, text in figures.items())

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from detector.manifest import WindowSpec
 
 PIECE = 1024  # windows imputed at once: 8 MB at 30 samples of 64 sensors
+SMALL = 1e-7  # keeps the logarithm of a probability finite
 MOST_IMPUTED = 50_000_000  # numbers in windows with rows of their own: 200 MB
 
 
@@ -47,10 +48,22 @@ class Windows:
         copied: NDArray[np.float32] = self.rows[starts[:, None] + np.arange(self.length)]
         return copied
 
-    def variance(self) -> float:
-        """The mean squared distance of a window's numbers from those of the mean window."""
-        steps = (self.rows[self.starts + step] for step in range(self.length))
-        return float(np.mean([rows.var(axis=0, dtype=np.float64) for rows in steps]))
+    def error_of_mean(self, binary: NDArray[np.bool_]) -> float:
+        """The mean error of a model that always answers the mean window.
+
+        Squared; of binary columns the cross-entropy, as in fitting.
+
+        Args:
+            binary: Which columns are, shape (C,).
+        """
+        errors = []
+        for step in range(self.length):
+            rows = self.rows[self.starts + step]
+            mean = rows.mean(axis=0, dtype=np.float64)
+            likely = mean.clip(SMALL, 1 - SMALL)
+            surprise = -mean * np.log(likely) - (1 - mean) * np.log(1 - likely)
+            errors.append(np.where(binary, surprise, rows.var(axis=0, dtype=np.float64)))
+        return float(np.mean(errors))
 
 
 class Preparation:

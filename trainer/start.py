@@ -61,7 +61,7 @@ def begin(windows: Windows, settings: ModelSettings, *, seed: int, binary: tuple
         windows: Scaled.
         settings: The wishes for the model.
         seed: Of the search for principal components.
-        binary: See `Architecture`.
+        binary: See `Architecture`; those of a linear kind are treated as all others.
     """
     kind = KINDS[settings.kind]
     length, width = windows.length, windows.rows.shape[1]
@@ -74,9 +74,9 @@ def begin(windows: Windows, settings: ModelSettings, *, seed: int, binary: tuple
         mean, components = _principal(flat, settings.code, np.random.default_rng(seed))
     code = len(components)
     units = kind.units(code, width) if settings.units is None or kind.linear else settings.units
-    it = Architecture(
-        settings.kind, length, width, code, units, settings.activation or kind.activation, binary
-    )
+    # Nothing would fit what is bent to probabilities: a 0 would be answered by 0.12.
+    bent = () if kind.linear else binary
+    it = Architecture(settings.kind, length, width, code, units, settings.activation or kind.activation, bent)
     encoder = components
     if kind.variational:  # whose codes are held near the standard normal distribution
         spread = np.maximum(((flat - mean) @ components.T).std(axis=0), SMALLEST)[:, None]

@@ -17,7 +17,7 @@ from trainer.fitting import Epoch, best_epoch, check_fall, check_finite, fit, me
 from trainer.matrices import cropped, padded
 from trainer.preparation import Windows
 from trainer.stack import Places, answers, learner
-from trainer.start import EXPLAINED, initial
+from trainer.start import EXPLAINED, begin, initial
 
 LENGTH, WIDTH = 5, 3
 
@@ -239,6 +239,20 @@ def test_a_loss_that_does_not_fall_below_that_of_the_mean_is_refused() -> None:
         f"got {loss(bad, windows):.4g}; anomalyd check-data shows what is in it, and a smaller "
         "trainer.model.learning_rate or more trainer.model.epochs may help"
     )
+
+
+def test_binary_sensors_are_held_against_the_cross_entropy_of_their_mean() -> None:
+    rows = (np.random.default_rng(0).random((300, 4)) < 0.3).astype(np.float32)
+    windows = Windows(rows, np.arange(300 - LENGTH, dtype=np.int32), LENGTH)
+    good = begin(windows, dense(code=2), seed=0, binary=(0, 1, 2, 3)).draw(0)
+    biases = np.log(0.3 / 0.7) * np.ones_like(good.weights[-1])
+    mean = Autoencoder(good.architecture, (*map(np.zeros_like, good.weights[:-1]), biases))
+    share = copies(windows).mean(axis=0, dtype=np.float64)
+    entropy = -(share * np.log(share) + (1 - share) * np.log(1 - share)).mean()
+    assert windows.error_of_mean(good.architecture.is_binary) == pytest.approx(entropy)
+    fine, refused = check_fall([good, mean], [windows, windows])
+    assert fine is None
+    assert f"below {entropy:.4g}, the error of always answering the mean" in str(refused)
 
 
 def test_a_fit_that_runs_away_keeps_the_best_weights_and_harms_no_neighbour() -> None:

@@ -224,6 +224,12 @@ def test_binary_sensors_are_reconstructed_as_probabilities(kind: str, tmp_path: 
     np.testing.assert_allclose(np.asarray(loaded(copies(windows))), answer, atol=1e-4)
 
 
+def test_principal_components_of_rare_events_are_no_probabilities() -> None:
+    on = (np.random.default_rng(0).random((300, LENGTH, 2)) < 0.02).astype(np.float32)
+    found = begin(apart(on), wishes("pca", code=2 * LENGTH), seed=0, binary=(0, 1)).draw(0)
+    np.testing.assert_allclose(rebuilt(found, on), on, atol=1e-4)
+
+
 @every_kind
 def test_sizes_follow_the_data_unless_they_are_given(kind: str) -> None:
     noise = apart(np.random.default_rng(0).normal(size=(300, LENGTH, WIDTH)).astype(np.float32))

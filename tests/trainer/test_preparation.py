@@ -191,4 +191,6 @@ def test_some_windows_are_spread_over_all_and_the_variance_is_that_of_all() -> N
     found = Preparation(learn_grid([history], None), WindowSpec(6), inputs).windows([history])
     whole = found.some(1000)
     np.testing.assert_array_equal(found.some(100), whole[::4])
-    assert found.variance() == pytest.approx(np.square(whole - whole.mean(axis=0)).mean(), rel=1e-4)
+    assert found.error_of_mean(np.zeros(whole.shape[2], np.bool_)) == pytest.approx(
+        np.square(whole - whole.mean(axis=0)).mean(), rel=1e-4
+    )
