@@ -177,7 +177,10 @@ def _worst(detector: Detector, histories: Sequence[History], replays: Sequence[R
     length, interval = manifest.window.length, manifest.grid.interval
     half = interval * min(max(STRETCH * length, LEAST_STRETCH), MOST_STRETCH) // 2
     for history in histories:
-        if history.machine == worst.machine and len(history) and history.at[0] <= worst.at <= history.at[-1]:
+        if history.machine != worst.machine or not len(history):
+            continue
+        # A window has the time of its slot, up to half an interval from that of its newest row.
+        if history.at[0] - interval <= worst.at <= history.at[-1] + interval:
             first = min(max(worst.at - half, int(history.at[0])), max(int(history.at[-1]) - 2 * half, 0))
             near = (history.at >= first - length * interval) & (history.at <= first + 2 * half)
             found = inspect(detector, [history.rows(near)], most=1_000_000)

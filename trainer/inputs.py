@@ -11,7 +11,7 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401 - allows the import below
 from sklearn.impute import IterativeImputer, KNNImputer
-from sklearn.preprocessing import MinMaxScaler, QuantileTransformer, RobustScaler, StandardScaler
+from sklearn.preprocessing import MinMaxScaler, QuantileTransformer, StandardScaler
 
 from detector.channels import Channel, Columns
 from detector.history import segments
@@ -162,13 +162,12 @@ def _line(values: NDArray[np.float64], method: ScalingMethod) -> tuple[float, fl
         case "minmax":
             minmax = MinMaxScaler().fit(values)
             return minmax.data_min_[0], 1 / minmax.scale_[0]
-        case "robust":
-            robust = RobustScaler().fit(values)
-            return robust.center_[0], robust.scale_[0]
-        case "quantile":
+        case "robust" | "quantile":
             low, quarter, middle, three_quarters, high = np.nanquantile(values, [0, 0.25, 0.5, 0.75, 1])
-            # The middle half takes half of a unit. Where it is one value, all take a unit.
-            return middle, 2 * (three_quarters - quarter) or high - low or 1.0
+            # The middle half takes a unit, or as quantiles half of one. Where it is one value, all take a
+            # unit: a sensor that mostly rests must not be measured in its own unit.
+            half = three_quarters - quarter
+            return middle, (half if method == "robust" else 2 * half) or high - low or 1.0
 
 
 def _curve(values: NDArray[np.float64]) -> Curve:

@@ -109,7 +109,7 @@ def profile(
     bounds = _bounds(low, high, [facts for facts in verdict.sensors if facts.sensor in names])
     outliers, count = np.zeros(len(names), np.int64), np.zeros(len(names), np.int64)
     courses: list[Course] = []
-    bridged = (max_gap + 1) * verdict.grid.interval * 1.5 if verdict.grid else np.inf
+    bridged = (max_gap + 1.5) * verdict.grid.interval if verdict.grid else np.inf
     for source, facts in zip(sources, verdict.machines, strict=True):
         tally = None
         if len(courses) < MOST_MACHINES and facts.rows:

@@ -61,7 +61,8 @@ class HeldBack:
     def windows_per_run(self) -> float:
         """Windows in a run above a high threshold, on average."""
         high = float(np.quantile(self.errors, 0.95))
-        return float((self.errors > high).sum()) / max(1, self.runs.openings.count(high))
+        # Where many windows have the largest error of all, none is above it.
+        return max(1.0, float((self.errors > high).sum()) / max(1, self.runs.openings.count(high)))
 
     def _forecast(self, policy: AlertPolicy) -> Forecast:
         return Forecast(Openings(self.machines, policy), float(self.errors.mean()), float(self.errors.std()))

@@ -128,6 +128,14 @@ def test_a_sensor_that_hardly_ever_moves_counts_beyond_its_history_too() -> None
     assert scaler.scale(np.array([[6e-6], [-3e-6]]))[:, 0] == pytest.approx([2, -0.5], abs=0.02)
 
 
+@pytest.mark.parametrize("scaling", SCALINGS)
+def test_a_sensor_that_mostly_rests_does_not_outweigh_all_others(scaling: ScalingMethod) -> None:
+    values = np.zeros((100, 1))
+    values[::10] = 5000.0
+    scaled = Scaler(fit_scaler(values, scaling, plain(1))).scale(values)
+    assert 0.5 <= np.ptp(scaled) <= 5
+
+
 def test_turning_an_angle_changes_no_distance() -> None:
     angle = np.random.default_rng(1).normal(0, 20, size=(100, 1))
     one, other = (

@@ -171,3 +171,16 @@ def test_a_fleet_gets_brief_reports_and_a_few_machines_full_ones() -> None:
     assert found.stretch.actual.shape == found.stretch.expected.shape == (len(found.stretch.at), 3)
     assert len(found.stretch.at) > 40
     assert [one.sensor for one in found.errors] == ["flow", "pressure", "current"]
+
+
+def test_the_largest_error_is_shown_where_its_slot_is_after_the_newest_row() -> None:
+    made = trained_pump()
+    (rows,) = made.parts.calibration
+    at, values = rows.at.copy(), rows.values.copy()
+    at[-1] -= 300  # late rows have been the usual ones: this one is early
+    values[-1] += 5.0
+    odd = replace(made.parts, calibration=(replace(rows, at=at, values=values),))
+    if not made.parts.gate_apart:
+        odd = replace(odd, gate=odd.calibration)
+    stretch = examined(replace(made, parts=odd)).stretch
+    assert stretch.at[-1] > at[-1]

@@ -129,6 +129,16 @@ def test_a_sensor_is_profiled() -> None:
     assert (found.rows, found.rows_needed) == (880, 116)
 
 
+@pytest.mark.parametrize(("missing", "bridged"), [(5, True), (6, False)])
+def test_the_holes_of_a_course_are_those_that_windows_do_not_bridge(missing: int, *, bridged: bool) -> None:
+    assert settings().trainer.max_gap == 5
+    history = pump(300)
+    found = surveyed(history.rows(np.delete(np.arange(300), np.arange(100, 100 + missing))))
+    assert found.profiles is not None
+    (course,), (facts,) = found.profiles.courses, found.verdict.machines
+    assert len(course.holes) == facts.holes == (0 if bridged else 1)
+
+
 def test_a_category_is_not_measured() -> None:
     found = surveyed(odd_pump(), flow=Channel(kind="category"))
     assert found.profiles is not None

@@ -124,6 +124,15 @@ def test_a_share_of_windows_can_be_wanted_instead_of_alerts(rate: float) -> None
     assert few.value > smooth(60).max()
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_largest_error_that_many_windows_share_gives_a_threshold(method: Method) -> None:
+    rate = 0.01 if method in {"pot", "calibrated"} else None
+    errors = np.repeat([1.0, 2.0], 50)
+    found = threshold(held_back(errors), Settings(method=method, false_alarm_rate=rate))
+    assert np.isfinite(found.value)
+    assert found.value >= 1.9
+
+
 WISHES = st.floats(1e-3, 1e3)
 ERRORS = st.lists(st.floats(2**-10, 2**10), min_size=2, max_size=300).map(np.array).filter(np.ptp)
 
