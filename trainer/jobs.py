@@ -93,5 +93,11 @@ def prepare(job: Job, settings: Settings) -> Prepared:
     parts = with_gate_apart(parts, verdict.grid, spec, fit.columns.counters)
     preparation = Preparation(verdict.grid, spec, fit.inputs)
     windows = preparation.windows(parts.fit)
+    cells = windows.length * windows.rows.shape[1]
+    if wishes.model.code is not None and wishes.model.code >= cells:
+        raise Unusable(
+            f"trainer.model.code: must be smaller than a window, which has {cells} numbers, "
+            f"got {wishes.model.code}; null derives it from the history"
+        )
     start = begin(windows, wishes.model, seed=wishes.seed, binary=preparation.binary)
     return Prepared(job, used, verdict, parts, preparation, fit, start, len(windows), started)

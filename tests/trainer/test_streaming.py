@@ -123,7 +123,7 @@ def test_a_bad_cell_is_named_with_its_line_whatever_the_blocks(block: int, wrong
         assert problems(path, block) == [
             (
                 f'a.csv: column flow: must hold finite numbers, got "bad" in line {min(wrong) + 2}{more}; '
-                "history.ignore_columns leaves it out"
+                "readings.channels declares what is no plain number, history.ignore_columns leaves it out"
             )
         ]
 

@@ -186,3 +186,10 @@ def test_the_fingerprint_changes_with_every_value_time_and_name() -> None:
     prints = {fingerprint([other]) for other in [history, *others]}
     assert len(prints) == 6
     assert fingerprint([pump(50)]) in prints
+
+
+def test_a_code_that_holds_the_whole_window_is_refused() -> None:
+    with pytest.raises(
+        Unusable, match=r"^trainer.model.code: must be smaller than a window, which has 18 num"
+    ):
+        trained(pump(300), wishes=settings(model={"code": 18}))
