@@ -1,43 +1,26 @@
-"""Charts as SVG text for a page, drawn by Matplotlib: they take their colours from the page's style sheet.
-
-Text stays text and colours become CSS variables, so that a chart follows the page into the dark.
-"""
+"""The charts of reports, as SVG text for a page; see `trainer.drawing`."""
 
 from __future__ import annotations
 
-import io
-import logging
-import re
-from contextlib import contextmanager
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
+from trainer.drawing import INK, LIMIT, MARGINS, drawing  # before Matplotlib, which it keeps quiet
+
+# isort: split
+from matplotlib import cm, colors, dates
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
+
 from trainer.wording import DAY
 
-logging.getLogger("matplotlib").setLevel(logging.ERROR)  # a home that cannot be written is no news
-
-import matplotlib as mpl  # noqa: E402 - see above
-from matplotlib import dates  # noqa: E402
-from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator  # noqa: E402
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from numpy.typing import NDArray
-
-# Colours of the light page; in the SVG each becomes the variable of the page's style sheet.
-INK, SOFT, LINE = "#1c2733", "#64748b", "#d9e0e8"
-ONE, TWO, LIMIT, FAULT = "#2563a8", "#d97706", "#b42318", "#f3c6c1"
-VARIABLES = {
-    INK: "ink", SOFT: "soft", LINE: "line", ONE: "one", TWO: "two", LIMIT: "limit", FAULT: "fault",
-}  # fmt: skip
 
 WIDE, FLAT, DOTS, SMALL = (
     (880, 240),
@@ -45,31 +28,8 @@ WIDE, FLAT, DOTS, SMALL = (
     (620, 340),
     (290, 120),
 )  # width and height in pixels of the page
-MARGINS = {"left": 52, "right": 10, "top": 10, "bottom": 28}  # pixels
 POINTS_A_PIXEL = 1.5  # of a line, more cannot be seen; each group's lowest and highest are drawn
-STYLE: dict[Any, Any] = {
-    "axes.edgecolor": LINE,
-    "axes.facecolor": "none",
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.labelcolor": SOFT,
-    "axes.spines.left": False,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "font.size": 11.0,
-    "grid.color": LINE,
-    "grid.linewidth": 0.8,
-    "lines.linewidth": 1.3,
-    "path.simplify": False,  # `thinned` does it, and keeps every peak
-    "svg.fonttype": "none",
-    "svg.hashsalt": "anomalyd",  # the same chart is the same text
-    "xtick.color": SOFT,
-    "xtick.major.size": 3.0,
-    "ytick.color": SOFT,
-    "ytick.major.size": 0.0,
-}
 YAxis: TypeAlias = Literal["auto", "linear", "free"]
-NO_METADATA = {"Creator": None, "Date": None, "Format": None, "Type": None}
 DECADES = 20  # values that span more are shown on a logarithmic axis
 COLOURS = "viridis"  # told apart by people who see no red or green, on light and on dark
 HEIGHTS = (1.0, 0.66, 0.33)  # of the names of neighbouring limits, so that they do not cover each other
@@ -214,7 +174,7 @@ def scatter(
     """
     low, high = float(worth.min()), float(worth.max())
     low = max(low, high * 1e-4) or 1e-9
-    norm = mpl.colors.LogNorm(low, max(high, low * 1.01))
+    norm = colors.LogNorm(low, max(high, low * 1.01))
     order = np.argsort(worth, kind="stable")  # the odd ones on top
     with drawing(DOTS, title, right=58) as (axes, drawn):
         for chosen, edge, area in ((~marked[order], "none", 9), (marked[order], LIMIT, 16)):
@@ -226,7 +186,7 @@ def scatter(
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.yaxis.set_major_locator(MaxNLocator(4))
         side = axes.inset_axes((1.03, 0, 0.03, 1))
-        bar = axes.figure.colorbar(mpl.cm.ScalarMappable(norm, COLOURS), side)
+        bar = axes.figure.colorbar(cm.ScalarMappable(norm, COLOURS), side)
         bar.outline.set_visible(False)
         bar.set_label(colour_title)
         _few_decades(side.yaxis, low, high)
@@ -363,50 +323,6 @@ def thinned(
 def moments(at: NDArray[np.int64]) -> NDArray[np.datetime64]:
     """Milliseconds since the epoch as times of an axis."""
     return at.astype("datetime64[ms]")
-
-
-class _Drawn:
-    """The text of a chart, once its context is left."""
-
-    def __init__(self) -> None:
-        self.text = ""
-
-    def getvalue(self) -> str:
-        return self.text
-
-
-@contextmanager
-def drawing(size: tuple[int, int], title: str, **margins: float) -> Iterator[tuple[Axes, _Drawn]]:
-    """One chart: its axes, and what will be its SVG; margins in pixels."""
-    width, height = size
-    room = MARGINS | margins
-    drawn = _Drawn()
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(width / 72, height / 72))  # an SVG has 72 points to the inch
-        FigureCanvasSVG(figure)
-        place = (
-            room["left"] / width,
-            room["bottom"] / height,
-            1 - (room["left"] + room["right"]) / width,
-            1 - (room["bottom"] + room["top"]) / height,
-        )
-        axes = figure.add_axes(place)
-        axes.set_axisbelow(True)
-        yield axes, drawn
-        out = io.StringIO()
-        figure.savefig(out, format="svg", transparent=True, dpi=144, metadata=NO_METADATA)
-    drawn.text = _for_a_page(out.getvalue(), title)
-
-
-def _for_a_page(svg: str, title: str) -> str:
-    svg = svg[svg.index("<svg") :]  # before it stands what belongs to a file
-    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # several charts on a page would have the same
-    svg = re.sub(r" ?font-family: [^;\"]*;", "", svg)  # the page's
-    svg = re.sub(r"\n\s*", "\n", svg)
-    for colour, variable in VARIABLES.items():
-        svg = svg.replace(colour, f"var(--{variable})")
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(title)}" ', 1)
 
 
 def _scale(axes: Axes, ys: NDArray[np.float64], *, logarithmic: bool) -> None:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import pandas as pd
 
-from config.problems import nearest, shown
+from config.problems import nearest
 from config.streams import Channel
 from detector.channels import GOOD_CATEGORY, is_category, number_of
 from detector.history import ANOMALOUS, NORMAL, UNKNOWN, History
+from trainer.cells import BadCells, are_numbers, binaries, numbers_of
 from trainer.problems import Unreadable, Unusable
 from trainer.recording import Recorder
 from trainer.tables import BLOCK, read_tables, stem
@@ -221,7 +220,7 @@ class _File:
         self._time = TimeColumn()
         self._sensors: tuple[str, ...] | None = None  # until the first block
         self._rows = 0
-        self._wrong: dict[str | None, dict[str, _BadCells]] = defaultdict(dict)  # by machine and column
+        self._wrong: dict[str | None, dict[str, BadCells]] = defaultdict(dict)  # by machine and column
         self.machines: dict[str, None] = {}
 
     def pieces(self, table: Table) -> Iterator[History]:
@@ -245,11 +244,11 @@ class _File:
                 numbers, bad = self._categories(cells)
                 self._check(table, machines, name, bad, CATEGORY_EXPECTED, IGNORE)
             elif kind == "binary":
-                numbers, bad = _binaries(cells)
+                numbers, bad = binaries(cells)
                 self._check(table, machines, name, bad, BINARY_EXPECTED, IGNORE)
             else:
-                numbers, bad = _numbers(cells)
-                hint = IGNORE if kind or _are_numbers(cells) else DECLARE
+                numbers, bad = numbers_of(cells)
+                hint = IGNORE if kind or are_numbers(cells) else DECLARE
                 self._check(table, machines, name, bad, NUMBER_EXPECTED, hint)
             values[:, i] = numbers
         times = at.fillna(0).to_numpy().astype(np.int64)
@@ -275,7 +274,7 @@ class _File:
                 [self._wrong[name][column] for name in whose if column in self._wrong[name]]
                 for column in columns
             )
-            return [f"{self._path}: {_BadCells.together(some)}" for some in found if some]
+            return [f"{self._path}: {BadCells.together(some)}" for some in found if some]
 
         problems = cells(
             self._settings.time_column, self._settings.machine_column, self._settings.label_column
@@ -360,67 +359,9 @@ class _File:
             if not places:
                 continue
             cell, row = table.frame[column].iloc[places[0]], int(table.frame.index[places[0]])
-            found = _BadCells(column, must, cell, row, table.place(places[0]), hint, len(places))
+            found = BadCells(column, must, cell, row, table.place(places[0]), hint, len(places))
             before = self._wrong[machine].get(column)
-            self._wrong[machine][column] = _BadCells.together([before, found]) if before else found
-
-
-@dataclass(frozen=True, slots=True)
-class _BadCells:
-    """What is wrong with a column: its first bad cell, with the number of all of them."""
-
-    column: str
-    must: str
-    cell: Any
-    row: int
-    place: str
-    hint: str
-    number: int
-
-    @classmethod
-    def together(cls, found: Sequence[_BadCells]) -> _BadCells:
-        """Of one column, from several machines or blocks."""
-        first = min(found, key=lambda cells: cells.row)
-        return dataclasses.replace(first, number=sum(cells.number for cells in found))
-
-    def __str__(self) -> str:
-        cell, hint = self.cell, self.hint
-        if isinstance(cell, str) and re.fullmatch(r"[-+]?\d+,\d+", cell):
-            hint = "write numbers with a decimal point"
-        if isinstance(cell, np.generic):
-            cell = cell.item()
-        if isinstance(cell, float) and cell.is_integer():  # a whole number in a column with empty cells
-            cell = int(cell)
-        got = "an empty cell" if cell == "" or pd.isna(cell) else shown(cell)
-        also = f" (and {self.number - 1} more)" if self.number > 1 else ""
-        end = f"; {hint}" if hint else ""
-        return f"column {self.column}: {self.must}, got {got} in {self.place}{also}{end}"
-
-
-def _numbers(cells: pd.Series[Any]) -> tuple[NDArray[np.float64], pd.Series[bool]]:
-    """A sensor's values, and which cells are neither a finite number nor empty."""
-    if pd.api.types.is_bool_dtype(cells) or cells.dtype.kind in "mM":
-        numbers = pd.Series(np.nan, index=cells.index)
-    else:
-        numbers = pd.to_numeric(cells, errors="coerce").astype("float64")
-    return np.asarray(numbers, dtype=np.float64), cells.notna() & ~np.isfinite(numbers)
-
-
-def _are_numbers(cells: pd.Series[Any]) -> bool:
-    """Whether all cells of a column are numbers, though some may not be finite."""
-    return pd.api.types.is_numeric_dtype(cells) and not pd.api.types.is_bool_dtype(cells)
-
-
-def _binaries(cells: pd.Series[Any]) -> tuple[NDArray[np.float64], pd.Series[bool]]:
-    """A binary sensor's values, and which cells are neither one nor empty."""
-    if not _are_numbers(cells):
-        words = cells.astype("str").str.strip().str.lower()
-        cells = words.replace(BINARY_WORDS).where(cells.notna() & (words != ""))
-    numbers, bad = _numbers(cells)
-    return numbers, bad | (cells.notna() & ~np.isin(numbers, [0, 1]))
-
-
-BINARY_WORDS = {"true": "1", "false": "0"}
+            self._wrong[machine][column] = BadCells.together([before, found]) if before else found
 
 
 def _texts(channels: Mapping[str, Channel]) -> set[str]:

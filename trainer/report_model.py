@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.decomposition import PCA
 
-from trainer.charts import FLAT, ONE, SMALL, TWO, Line, line_chart, moments, scatter
+from trainer.charts import FLAT, SMALL, Line, line_chart, moments, scatter
+from trainer.drawing import ONE, TWO
 from trainer.importance import SHIFT
 from trainer.page import bar, figure, key, lead, section, small_figure, table
 from trainer.wording import duration

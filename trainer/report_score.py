@@ -10,7 +10,8 @@ import numpy as np
 from detector.alerts import Change
 from detector.events import AlertChanged, Scored
 from detector.history import ANOMALOUS
-from trainer.charts import FAULT, LINE, ONE, TWO, Limit, Line, Spans, line_chart, moments
+from trainer.charts import Limit, Line, Spans, line_chart, moments
+from trainer.drawing import FAULT, LINE, ONE, TWO
 from trainer.evaluation import runs
 from trainer.page import figure, key, lead, section
 

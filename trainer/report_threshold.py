@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trainer.calibration import together
-from trainer.charts import FLAT, INK, LIMIT, ONE, TWO, Limit, Line, Spans, histogram, line_chart
+from trainer.charts import FLAT, Limit, Line, Spans, histogram, line_chart
+from trainer.drawing import INK, LIMIT, ONE, TWO
 from trainer.openings import Openings
 from trainer.page import figure, key, lead, section, table
 from trainer.wording import duration, rounded

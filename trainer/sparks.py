@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainer.charts import INK, ONE, SOFT, TWO, drawing, moments
+from trainer.charts import moments
+from trainer.drawing import INK, ONE, SOFT, TWO, drawing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainer.charts import FAULT, ONE, Spans, bands, heat_map, moments
+from trainer.charts import Spans, bands, heat_map, moments
+from trainer.drawing import FAULT, ONE
 from trainer.page import (
     bullets,
     cell,

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainer.charts import INK, ONE, SMALL, SOFT, TWO, WIDE, Line, dots
+from trainer.charts import SMALL, WIDE, Line, dots
+from trainer.drawing import INK, ONE, SOFT, TWO
 from trainer.page import bar, cell, figure, key, lead, page, section, small_figure, table, tiles, verdict
 from trainer.space import Span, shown
 from trainer.winner import caution, changed, figures, headline

@@ -7,9 +7,6 @@ import pytest
 
 from tests.trainer.pages import Page
 from trainer.charts import (
-    LINE,
-    ONE,
-    TWO,
     Limit,
     Line,
     Spans,
@@ -22,6 +19,7 @@ from trainer.charts import (
     scatter,
     thinned,
 )
+from trainer.drawing import LINE, ONE, TWO
 
 
 def test_a_chart_of_a_single_point_of_zeros_or_of_nothing_can_be_drawn() -> None:
