@@ -86,7 +86,7 @@ RANGES: Mapping[str, Range] = {
     "model.batch_size": Choice((16, 32, 64, 128, 256)),
 }
 NO_MATTER = ("report", "threshold")  # words and sections that do not change the order of scores
-USUAL = ("window", "smoothing", "scaling", "error", "sensor_errors", "model.code", "model.learning_rate")
+USUAL = ("window", "smoothing", "scaling", "error", "sensor_errors", "model.code")
 """What is searched where nobody says what: what changes most of what a detector finds."""
 
 
