@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from trainer.comparison import compare
 from trainer.export import run
 from trainer.importance import importances
 from trainer.inspection import inspect
+from trainer.models import KINDS
 from trainer.rivals import MOST_FITTED, Forest, Linear
 from trainer.suitability import judge, sensor_errors
 
@@ -128,20 +128,6 @@ def examine(
         alerts: When an alert opens.
         wishes: The trainer's settings.
     """
-    with threadpool_limits(1):  # products this small take ten times as long where others want the cores too
-        return _examine(detector, encoder, parts, windows, replays, watched, alerts, wishes)
-
-
-def _examine(
-    detector: Detector,
-    encoder: bytes,
-    parts: Parts,
-    windows: Windows,
-    replays: Sequence[Replayed],
-    watched: Sequence[Watched],
-    alerts: AlertPolicy,
-    wishes: Trainer,
-) -> Examined:
     manifest, seed = detector.manifest, wishes.seed
     most = max(100, min(MOST_WINDOWS, MOST_CELLS // (manifest.window.length * manifest.width)))
     held_back = (*parts.calibration, *parts.gate) if parts.gate_apart else parts.calibration
@@ -163,7 +149,7 @@ def _examine(
         stretch=Stretch.of(detector, _worst(detector, held_back, replays)),
         errors=errors,
         importances=importances(detector, seen, encoder, seed=seed),
-        suitability=judge(errors),
+        suitability=judge(errors, linear=KINDS[manifest.model.kind].linear),
         figures=compare(
             detector, (linear, forest), fitted, parts, replays, watched, wishes.threshold, alerts
         ),

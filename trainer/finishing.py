@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from config.policies import alert_policy
 from detector.litert import LiteRTModel
@@ -97,16 +98,18 @@ def finish(
     examined = None
     if wishes.report == "full":
         teller.tell("drawing the report", 1.0, one.job.machine)
-        examined = examine(
-            Detector(judged, litert),
-            files["encoder.tflite"],
-            parts=parts,
-            windows=fitted.windows,
-            replays=held_back,
-            watched=watched,
-            alerts=policy,
-            wishes=wishes,
-        )
+        # products this small take ten times as long where others want the cores too
+        with threadpool_limits(1):
+            examined = examine(
+                Detector(judged, litert),
+                files["encoder.tflite"],
+                parts=parts,
+                windows=fitted.windows,
+                replays=held_back,
+                watched=watched,
+                alerts=policy,
+                wishes=wishes,
+            )
         metrics |= examined.metrics
     metrics["seconds"] = time.monotonic() - one.started
     manifest = msgspec.structs.replace(judged, metrics=metrics)

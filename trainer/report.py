@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainer.charts import FLAT, LINE, ONE, TWO, Line, Spans, line_chart
+from trainer.charts import FLAT, Line, Spans, line_chart
+from trainer.drawing import LINE, ONE, TWO
 from trainer.fitting import best_epoch
+from trainer.models import KINDS
 from trainer.page import bullets, figure, key, lead, page, section, table, tiles, verdict
 from trainer.report_model import code, comparison, importance, sensors
 from trainer.report_score import score
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 LINEAR = (
     "No epoch improved on the start, which is the best linear model: this one is a principal component "
     "analysis (PCA)."
+)
+ONE_STEP = (
+    "Principal components are the best linear model of the windows and are found in one step, without epochs."
 )
 BRIEF = (
     "This is the brief report of a training of many machines, or of a retraining: trainer.report: full "
@@ -101,6 +106,8 @@ def _head(it: Contents) -> Iterator[str]:
 
 
 def _loss(it: Contents) -> str:
+    if KINDS[it.manifest.model.kind].linear:
+        return section("Fitting", ONE_STEP)
     number = np.array([epoch.epoch for epoch in it.epochs], dtype=np.float64)
     best = best_epoch(it.epochs)
     drawn = line_chart(

@@ -111,8 +111,13 @@ def sensor_errors(
     )
 
 
-def judge(errors: Sequence[SensorErrors]) -> Suitability:
-    """Says whether the model is worth having, with the reasons."""
+def judge(errors: Sequence[SensorErrors], *, linear: bool = False) -> Suitability:
+    """Says whether the model is worth having, with the reasons.
+
+    Args:
+        errors: Of each sensor.
+        linear: Whether the model is a PCA itself, so that none stands beside it.
+    """
     varying = [one for one in errors if one.mean > 0]
     to_mean = _ratio([(one.mse, one.mean) for one in varying])
     to_last = _ratio([(one.mse, one.last) for one in varying])
@@ -124,12 +129,14 @@ def judge(errors: Sequence[SensorErrors]) -> Suitability:
     reasons = [_about_mean(to_mean, varying)]
     if to_last is not None:
         reasons.append(_about_last(to_last))
-    if to_linear is not None:
+    if to_linear is not None and not linear:
         reasons.append(_about_linear(to_linear))
     if to_mean >= 1:
         good, headline = False, "Not suitable: the mean of each sensor is as good a guess as this model"
     elif to_mean > WEAK:
         good, headline = None, "Hardly suitable: most of what these sensors do is not captured"
+    elif linear:
+        good, headline = True, "Suitable: a linear model describes what these sensors do"
     elif to_linear is not None and to_linear > CLEARLY:
         good, headline = True, "Suitable, though a linear model (PCA) would do"
     else:

@@ -145,6 +145,13 @@ def test_the_report_says_that_a_model_which_no_epoch_improved_on_is_a_pca() -> N
         assert ("principal component analysis (PCA)" in page.text) is said
 
 
+def test_the_report_of_a_pca_shows_no_epochs() -> None:
+    made = trained(pump(300), wishes=settings(model={"kind": "pca"}, report="brief"))
+    page = Page(made.files["report.html"].decode())
+    assert "found in one step, without epochs" in page.text
+    assert "Loss by epoch" not in page.text
+
+
 def test_a_labelled_history_is_replayed_whole_and_shows_what_each_method_is_worth() -> None:
     page = Page(made_of_labelled().files["report.html"].decode())
     at = next(i for i, row in enumerate(page.rows) if "VUS-PR" in row)

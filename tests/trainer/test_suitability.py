@@ -120,3 +120,11 @@ def test_a_sensors_part_in_the_code_is_that_of_its_squared_weights() -> None:
     of_value = np.square(weights).sum(axis=1).reshape(plant.LENGTH, 3)
     by_sensor = of_value.sum(axis=0) * seen.windows.var(axis=(0, 1))
     assert [one.code for one in found] == pytest.approx(by_sensor / by_sensor.sum(), abs=0.05)
+
+
+def test_a_pca_is_not_judged_beside_itself() -> None:
+    found = judge([errors(0.1, 1, 0.5, 0.1)], linear=True)
+    assert found.headline == "Suitable: a linear model describes what these sensors do"
+    assert not any("PCA" in reason for reason in found.reasons)
+    poor = judge([errors(1.1, 1, 2, 1.1)], linear=True)
+    assert poor.good is False
