@@ -19,6 +19,7 @@ from daemon.announcing import Announcer
 from daemon.connection import Connection, topic_filter
 from daemon.decoding import Decoder
 from daemon.intake import Intake
+from daemon.link import Link
 from daemon.locking import StateLock
 from daemon.notify import notify
 from daemon.publisher import Publisher
@@ -108,6 +109,7 @@ class Daemon:
             connection=connection,
             publisher=publisher,
             announcer=Announcer(settings, publisher, tally, version=self._version),
+            link=Link(settings, tally, time.monotonic),
             tally=tally,
         )
         self._service.set_problem("bundles", self._serving.problem)

@@ -8,6 +8,8 @@ from queue import Empty, SimpleQueue
 
 import msgspec
 
+from daemon.losses import Loss
+
 
 class Message(msgspec.Struct, frozen=True, gc=False):
     """A message as it came from the broker.
@@ -37,18 +39,20 @@ class Connected(msgspec.Struct, frozen=True, gc=False):
         session_present: Whether the broker had kept the session; if not, readings may be missing.
         receive_maximum: Publications that may be on their way at once.
         maximum_packet_size: Bytes of the largest packet that the broker takes.
+        session_expiry: Seconds for which the broker keeps the session, where it keeps it shorter than asked.
     """
 
     generation: int
     session_present: bool
     receive_maximum: int
     maximum_packet_size: int
+    session_expiry: int | None = None
 
 
 class Disconnected(msgspec.Struct, frozen=True, gc=False):
-    """The connection is gone, or was refused."""
+    """The connection is gone, or was refused by the broker."""
 
-    reason: str
+    loss: Loss
     refused: bool
 
 

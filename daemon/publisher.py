@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
-import structlog
+
+from daemon import losses
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from daemon.intake import Connected, Published
     from daemon.tally import Tally
 
+PERMIT = "let mqtt.username publish there (Mosquitto: topic write, in acl_file)"
 RETRY_REFUSED = 60.0  # seconds until what the broker refused is tried again: its permissions may have changed
 
 
@@ -33,6 +35,7 @@ class Outgoing(msgspec.Struct, frozen=True, gc=False):
 class _Held:
     """A topic that the broker refused: one message is tried again, the others wait for its answer."""
 
+    refusal: str
     retry_at: float
     waiting: list[Outgoing] = field(default_factory=list)
     trial: Outgoing | None = None
@@ -105,8 +108,12 @@ class Publisher:
             held = self._held.get(outgoing.topic)
             size = _packet_size(outgoing.topic, outgoing.payload)
             if size > self._largest:
-                structlog.get_logger().error(
-                    "publication_too_large", topic=outgoing.topic, size=size, limit=self._largest
+                self._tally.count(
+                    "publication_too_large",
+                    "packet_size",
+                    topic=outgoing.topic,
+                    size=size,
+                    limit=self._largest,
                 )
                 if outgoing.number is not None:
                     detail = f"the broker takes packets of at most {self._largest} bytes, got {size}"
@@ -139,17 +146,25 @@ class Publisher:
         held = self._held.get(outgoing.topic)
         if notice.refusal is not None:
             if held is None or held.trial is outgoing:
-                structlog.get_logger().error(
-                    "publication_refused", topic=outgoing.topic, reason=notice.refusal
-                )
+                reason, topic = losses.word(notice.refusal), outgoing.topic
+                self._tally.count("publication_refused", reason, topic=topic, hint=PERMIT)
             if held is None:
-                held = self._held[outgoing.topic] = _Held(self._clock() + RETRY_REFUSED)
+                held = _Held(notice.refusal, self._clock() + RETRY_REFUSED)
+                self._held[outgoing.topic] = held
             _hold(held, outgoing, older=True)
             return None
         if held is not None and held.trial is outgoing:
             del self._held[outgoing.topic]
             self._waiting.extendleft(reversed(held.waiting))
         return outgoing.number
+
+    def problem(self) -> str | None:
+        """What the broker does not let us publish; None if it takes everything."""
+        if not self._held:
+            return None
+        topic, held = next(iter(self._held.items()))
+        more = f" and {len(self._held) - 1} more topics" if len(self._held) > 1 else ""
+        return f"the broker refuses publications to {topic}{more}: {held.refusal}"
 
     def idle(self) -> bool:
         """Whether nothing waits and nothing is on its way."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from daemon import losses
 from daemon.decoding import Refusal, RefusalReason
 from daemon.intake import Connected, Disconnected, Published, Subscribed, Unsubscribed
 from daemon.notify import notify
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from daemon.connection import Connection
     from daemon.decoding import Decoder
     from daemon.intake import Intake, Message, Notice
+    from daemon.link import Link
     from daemon.publisher import Publisher
     from daemon.store import Store
     from daemon.tally import Tally
@@ -41,6 +43,7 @@ ALIVE = "alive"  # file in the state directory whose age is that of the last sig
 PRUNE_EVERY = 10.0  # seconds
 RETRY = 0.5  # seconds until a full disk is tried again
 RESUBSCRIBE = 60.0  # seconds until a refused subscription is asked for again
+PERMIT_READING = "let mqtt.username read there (Mosquitto: topic read, in acl_file)"
 LEAVE_WITHIN = 1.0  # seconds; with retry 0.5, store 2 x 0.5, child 0.5, network 1 the end comes within 5
 
 
@@ -58,6 +61,7 @@ class Service:
         connection: Connection,
         publisher: Publisher,
         announcer: Announcer,
+        link: Link,
         tally: Tally,
     ) -> None:
         self._settings = settings
@@ -68,6 +72,7 @@ class Service:
         self._connection = connection
         self._publisher = publisher
         self._announcer = announcer
+        self._link = link
         self._tally = tally
         self.stopping = False
         self._stepped = self._ticked = self._pruned = self._subscribed = 0.0
@@ -81,6 +86,8 @@ class Service:
         self._stepped = time.monotonic()
         for notice in notices:
             self._hear(notice)
+        if messages:
+            self._link.heard()
         transaction = Transaction(sent=self._sent, undeliverable=self._undeliverable)
         events = self._follow(messages, transaction) if messages else []
         ticks = time.monotonic() - self._ticked >= TICK
@@ -106,17 +113,17 @@ class Service:
         log = structlog.get_logger()
         if isinstance(notice, Published):
             number = self._publisher.settle(notice)
+            self.set_problem("publications", self._publisher.problem())
             if number is not None:
                 self._sent.append(number)
         elif isinstance(notice, Disconnected):
-            event = "broker_refused" if notice.refused else "broker_lost"
-            mqtt = self._settings.mqtt
-            self._tally.count(event, notice.reason, host=mqtt.host, port=mqtt.broker_port)
+            self._link.lost(notice)
         elif isinstance(notice, Subscribed):
             self._subscribed = time.monotonic()
             problem = None
             if notice.refusal is not None:
-                log.error("subscription_refused", topic=notice.topic, reason=notice.refusal)
+                reason = losses.word(notice.refusal)
+                self._tally.count("subscription_refused", reason, topic=notice.topic, hint=PERMIT_READING)
                 problem = f"the broker refuses the subscription to {notice.topic}: {notice.refusal}"
             self.set_problem("subscription", problem)
         elif isinstance(notice, Unsubscribed):
@@ -128,9 +135,10 @@ class Service:
                 host=mqtt.host,
                 port=mqtt.broker_port,
                 session_present=notice.session_present,
+                receive_maximum=notice.receive_maximum,
+                maximum_packet_size=notice.maximum_packet_size,
             )
-            if not notice.session_present and self._store.machines():
-                log.warning("session_lost", hint="readings sent while this daemon was away may be missing")
+            self._link.made(notice, known=bool(self._store.machines()))
             settled = {*self._sent, *(number for number, _ in self._undeliverable)}
             unsent = [row for row in self._store.unsent() if row[0] not in settled]
             self._publisher.restart(notice, unsent)
@@ -171,10 +179,12 @@ class Service:
         if overflowed:
             self._tally.count("message_dropped", "intake_full", overflowed)
         if self._connection.revive():
-            self._tally.count("broker_lost", "the network thread died", host=self._settings.mqtt.host)
+            self._tally.count("broker_lost", losses.THREAD_DIED, host=self._settings.mqtt.host)
         if "subscription" in self._announcer.problems and self._ticked - self._subscribed >= RESUBSCRIBE:
             self._subscribed = self._ticked
             self._connection.subscribe()
+        for part, problem in self._link.problems():
+            self.set_problem(part, problem)
         self._tally.flush()
         if self._ticked - self._pruned >= PRUNE_EVERY:
             self._prune()
@@ -207,6 +217,7 @@ class Service:
     def reconfigure(self, settings: Settings, decoder: Decoder, pipeline: Pipeline) -> None:
         """Goes on with other settings, between two steps."""
         self._settings, self._decoder, self.pipeline = settings, decoder, pipeline
+        self._link.settings = settings
         self._announcer.settings = settings
         self._announcer.states(pipeline)  # the topic may be another one
 

@@ -1,0 +1,74 @@
+"""Whether the connection to the broker serves its purpose, which a broker does not always say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from daemon.connection import topic_filter
+from daemon.losses import CUT_REPEATEDLY, SESSION_TAKEN_OVER
+from daemon.rivalry import CALM
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from config import Settings
+    from daemon.intake import Connected, Disconnected
+    from daemon.tally import Tally
+
+MISSING = "readings sent while this daemon was away may be missing"
+SHORTENED = "readings sent while this daemon is away for longer are lost"
+SILENTLY = (
+    "either no machine sends, or the broker grants the subscription and its permissions deny reading all the "
+    "same; anomalyd doctor tells which"
+)
+
+
+class Link:
+    """Counts what is wrong with the connection, and remembers it while it keeps the daemon from its work."""
+
+    def __init__(self, settings: Settings, tally: Tally, clock: Callable[[], float]) -> None:
+        """There is no connection yet; `clock` is monotonic, in seconds."""
+        self.settings = settings
+        self._tally = tally
+        self._clock = clock
+        self._since: float | None = None  # when it was made; None while there is none
+        self._heard = False  # whether a message has come since
+        self._silence_told = False
+        self._rivalry: str | None = None  # the problem that another client uses our name
+
+    def made(self, notice: Connected, *, known: bool) -> None:
+        """A connection stands; `known`: readings came over an earlier one."""
+        self._since, self._heard, self._silence_told = self._clock(), False, False
+        if known and not notice.session_present:
+            self._tally.count("session_lost", "not_kept", hint=MISSING)
+        asked, granted = int(self.settings.mqtt.session_expiry.total_seconds()), notice.session_expiry
+        if granted is not None and granted < asked:
+            self._tally.count("session_shortened", "by_broker", asked=asked, granted=granted, hint=SHORTENED)
+
+    def lost(self, notice: Disconnected) -> None:
+        """There is no connection."""
+        self._since = None
+        loss, mqtt = notice.loss, self.settings.mqtt
+        event = "broker_refused" if notice.refused else "broker_lost"
+        where = {"host": mqtt.host, "port": mqtt.broker_port}
+        self._tally.count(event, loss.reason, detail=loss.detail, hint=loss.hint, **where)
+        if loss.reason in {SESSION_TAKEN_OVER, CUT_REPEATEDLY}:
+            self._rivalry = f"the broker ends the connections of {mqtt.client_id}: {loss.hint}"
+
+    def heard(self) -> None:
+        """Messages have come."""
+        self._heard = True
+
+    def problems(self) -> Iterator[tuple[str, str | None]]:
+        """By part, what keeps the daemon from its work now; None: nothing."""
+        stands = 0.0 if self._since is None else self._clock() - self._since
+        if stands >= CALM:
+            self._rivalry = None
+        yield "client_id", self._rivalry
+        silent_after = self.settings.alerts.silent_after
+        silent = silent_after is not None and stands >= silent_after.total_seconds() and not self._heard
+        topic = topic_filter(self.settings)
+        if silent and not self._silence_told:
+            self._silence_told = True
+            self._tally.count("readings_missing", "since_connecting", topic=topic, hint=SILENTLY)
+        yield "readings", f"nothing has come on {topic} since connecting: {SILENTLY}" if silent else None
