@@ -14,6 +14,7 @@ from daemon.announcing import Announcer
 from daemon.connection import Connection
 from daemon.decoding import Decoder
 from daemon.intake import Intake, Message
+from daemon.link import Link
 from daemon.publisher import Publisher
 from daemon.service import Service
 from daemon.store import Store, now
@@ -66,6 +67,7 @@ class Inside:
             connection=connection,
             publisher=publisher,
             announcer=self.announcer,
+            link=Link(settings, tally, time.monotonic),
             tally=tally,
         )
 

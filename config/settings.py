@@ -10,7 +10,7 @@ from config.connection import Mqtt
 from config.problems import UnmetError, shown
 from config.quantities import format_duration
 from config.section import File, Section, rule
-from config.streams import Alerts, Log, Readings, Scores, State, Status, Store
+from config.streams import Alerts, Log, Metrics, Readings, Scores, State, Status, Store
 from config.topics import may_meet
 from config.training import History, Retrain, Trainer
 
@@ -29,6 +29,7 @@ class Settings(Section, frozen=True):
     history: History = History()
     trainer: Trainer = Trainer()
     retrain: Retrain = Retrain()
+    metrics: Metrics = Metrics()
     log: Log = Log()
 
     @rule("status", "state", "scores", "alerts")

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from config import Settings
+    from daemon.metrics import Server
 
 STORE = "store.sqlite"
 
@@ -57,17 +58,12 @@ def run(path: Path, settings: Settings) -> None:
     signal.signal(signal.SIGHUP, lambda *_: daemon.ask_reload())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: daemon.stop())
-    threading.excepthook = _log_thread_failure
+    threading.excepthook = daemon.report_failure
     try:
         daemon.start()
         daemon.run()
     finally:
         daemon.close()
-
-
-def _log_thread_failure(failure: threading.ExceptHookArgs) -> None:
-    error = failure.exc_value
-    structlog.get_logger().error("thread_failed", exc_info=error)
 
 
 class Daemon:
@@ -100,6 +96,7 @@ class Daemon:
         )
         tally = Tally(time.monotonic)
         publisher = Publisher(connection, tally, time.monotonic)
+        announcer = Announcer(settings, publisher, tally, version=self._version)
         self._service = Service(
             settings,
             intake=self._intake,
@@ -108,7 +105,7 @@ class Daemon:
             store=self._store,
             connection=connection,
             publisher=publisher,
-            announcer=Announcer(settings, publisher, tally, version=self._version),
+            announcer=announcer,
             link=Link(settings, tally, time.monotonic),
             tally=tally,
         )
@@ -125,6 +122,40 @@ class Daemon:
         if not pipeline.champions.all():
             structlog.get_logger().warning("no_bundle", hint="train one: anomalyd train HISTORY")
         self._connection = connection
+        self._metrics = self._serve_metrics(publisher=publisher, announcer=announcer, tally=tally)
+        self._tally = tally
+
+    def _serve_metrics(self, *, publisher: Publisher, announcer: Announcer, tally: Tally) -> Server | None:
+        """Starts to answer for Prometheus; watching goes on where the address cannot be had."""
+        address = self._settings.metrics.listen
+        if address is None:
+            return None
+        from daemon.metrics import DaemonCollector, Server  # memory that nobody pays who does not ask
+
+        collector = DaemonCollector(
+            self._service,
+            store=self._store,
+            intake=self._intake,
+            publisher=publisher,
+            announcer=announcer,
+            tally=tally,
+            version=self._version,
+            clock=time.monotonic,
+        )
+        log = structlog.get_logger()
+        try:
+            server = Server(address, collector)
+        except OSError as error:
+            hint = "metrics.listen must be an address of this host and a port that is free"
+            log.error("metrics_failed", address=str(address), reason=str(error), hint=hint)  # noqa: TRY400
+            return None
+        log.info("metrics_served", address=str(address))
+        return server
+
+    def report_failure(self, failure: threading.ExceptHookArgs) -> None:
+        """Counts and logs what ended a thread; called in that thread."""
+        name = failure.thread.name if failure.thread else None
+        self._tally.report("thread_failed", thread=name, exc_info=failure.exc_value)
 
     def start(self) -> None:
         """Connects to the broker, in the background."""
@@ -168,6 +199,8 @@ class Daemon:
         """Gives everything back."""
         self._retraining.stop()
         self._connection.stop()
+        if self._metrics is not None:
+            self._metrics.close()
         self._store.close()
         self._lock.release()
 
@@ -208,6 +241,7 @@ FIXED = (
     "readings.topic",
     "readings.qos",
     "readings.max_payload",
+    "metrics",
 )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import paho.mqtt.client as paho
 
-from daemon import losses
+from daemon import losses, reasons
 from daemon.intake import Connected, Disconnected, Message, Published, Subscribed, Unsubscribed
 from daemon.login import RECEIVE_MAXIMUM, connect_options, new_client
 from daemon.losses import Loss
@@ -138,7 +138,7 @@ class Connection:
     ) -> None:
         if reason.is_failure:
             self._refused = True
-            self._intake.put(Disconnected(Loss(losses.word(reason), str(reason)), refused=True))
+            self._intake.put(Disconnected(Loss(reasons.of_broker(reason), str(reason)), refused=True))
             return
         self._stands_since, self._turned_down = time.monotonic(), False
         self._wait(USUAL)
@@ -206,9 +206,9 @@ class Connection:
         self._intake.put(Published(self.generation, mid, refusal))
 
     def _on_subscribe(
-        self, _client: paho.Client, _: object, _mid: int, reasons: list[ReasonCode], _properties: object
+        self, _client: paho.Client, _: object, _mid: int, codes: list[ReasonCode], _properties: object
     ) -> None:
-        refusals = [str(reason) for reason in reasons if reason.is_failure]
+        refusals = [str(code) for code in codes if code.is_failure]
         self._intake.put(Subscribed(self._filter, refusals[0] if refusals else None))
         # Only now nothing that is published from here on can be missed.
         if self._connected is not None:
@@ -216,9 +216,9 @@ class Connection:
             self._connected = None
 
     def _on_unsubscribe(
-        self, _client: paho.Client, _: object, _mid: int, reasons: list[ReasonCode], _properties: object
+        self, _client: paho.Client, _: object, _mid: int, codes: list[ReasonCode], _properties: object
     ) -> None:
-        if not any(reason.is_failure for reason in reasons):
+        if not any(code.is_failure for code in codes):
             self._intake.put(Unsubscribed(self._former))
             self._former = ()
 

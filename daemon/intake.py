@@ -150,3 +150,18 @@ class Intake:
         refused = self._refused
         count, self._reported = refused - self._reported, refused
         return count
+
+    @property
+    def received(self) -> int:
+        """Messages that ever came."""
+        return self._put + self._refused
+
+    @property
+    def waiting(self) -> int:
+        """Messages that wait to be taken."""
+        return self._put - self._taken
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Their payloads together."""
+        return self._put_bytes - self._taken_bytes

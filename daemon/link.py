@@ -40,18 +40,21 @@ class Link:
         """A connection stands; `known`: readings came over an earlier one."""
         self._since, self._heard, self._silence_told = self._clock(), False, False
         if known and not notice.session_present:
-            self._tally.count("session_lost", "not_kept", hint=MISSING)
+            self._tally.report("session_lost", level="warning", hint=MISSING)
         asked, granted = int(self.settings.mqtt.session_expiry.total_seconds()), notice.session_expiry
         if granted is not None and granted < asked:
-            self._tally.count("session_shortened", "by_broker", asked=asked, granted=granted, hint=SHORTENED)
+            self._tally.report(
+                "session_shortened", level="warning", asked=asked, granted=granted, hint=SHORTENED
+            )
 
     def lost(self, notice: Disconnected) -> None:
         """There is no connection."""
         self._since = None
         loss, mqtt = notice.loss, self.settings.mqtt
         event = "broker_refused" if notice.refused else "broker_lost"
-        where = {"host": mqtt.host, "port": mqtt.broker_port}
-        self._tally.count(event, loss.reason, detail=loss.detail, hint=loss.hint, **where)
+        self._tally.count(
+            event, loss.reason, detail=loss.detail, hint=loss.hint, host=mqtt.host, port=mqtt.broker_port
+        )
         if loss.reason in {SESSION_TAKEN_OVER, CUT_REPEATEDLY}:
             self._rivalry = f"the broker ends the connections of {mqtt.client_id}: {loss.hint}"
 
@@ -70,5 +73,5 @@ class Link:
         topic = topic_filter(self.settings)
         if silent and not self._silence_told:
             self._silence_told = True
-            self._tally.count("readings_missing", "since_connecting", topic=topic, hint=SILENTLY)
+            self._tally.report("readings_missing", level="warning", topic=topic, hint=SILENTLY)
         yield "readings", f"nothing has come on {topic} since connecting: {SILENTLY}" if silent else None

@@ -7,11 +7,13 @@ import ssl
 from typing import TYPE_CHECKING
 
 import msgspec
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.reasoncodes import ReasonCode
+
+from daemon.reasons import OTHER, of_broker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from paho.mqtt.reasoncodes import ReasonCode
 
 SESSION_TAKEN_OVER = "session_taken_over"
 CUT_REPEATEDLY = "cut_repeatedly"
@@ -38,9 +40,9 @@ NAMESAKE = "another client uses the same mqtt.client_id: give each daemon its ow
 QOS = "let the broker grant QoS 1 (Mosquitto: max_qos): without it nothing says that a message arrived"
 HINTS: Mapping[str, str] = {
     "name_not_resolved": "mqtt.host must be a name that this host can resolve, or an address",
-    "refused": "nobody listens there: start the broker, or correct mqtt.host or mqtt.port",
-    "unreachable": "there is no way to that address: see mqtt.host and this host's network",
-    "timeout": "nobody answers: see mqtt.host, mqtt.port, and the firewalls on the way",
+    "connection_refused": "nobody listens there: start the broker, or correct mqtt.host or mqtt.port",
+    "network": "there is no way to that address: see mqtt.host and this host's network",
+    "timed_out": "nobody answers: see mqtt.host, mqtt.port, and the firewalls on the way",
     "certificate_not_yet_valid": "set this host's clock, or that of the host where the certificate was made",
     "certificate_expired": "renew the broker's certificate; if it is not that old, set this host's clock",
     "certificate_authority": "mqtt.tls.ca_file must hold the authority that signed the broker's certificate",
@@ -49,8 +51,8 @@ HINTS: Mapping[str, str] = {
     "own_certificate": "mqtt.tls.cert_file must be a certificate that is valid, of an authority that the "
     "broker trusts (Mosquitto: cafile)",
     "tls": "the broker must speak TLS there: see mqtt.port (8883, as a rule) and mqtt.tls.enabled",
-    CLOSED_UNANSWERED: "that may be no MQTT port, or one that asks for TLS or a certificate; the broker's "
-    "log says more. Brokers of MQTT 3.1.1 give no reason: try mqtt.version 5",
+    CLOSED_UNANSWERED: "mqtt.port may be no port for MQTT, or mqtt.tls.enabled be wrong for it; the broker's "
+    "log says more. By MQTT 3.1.1 a broker gives no reason: try mqtt.version 5",
     CUT_REPEATEDLY: f"probably {NAMESAKE}; the broker's log tells",
     SESSION_TAKEN_OVER: NAMESAKE,
     "not_authorized": ACCOUNT,
@@ -66,10 +68,22 @@ HINTS: Mapping[str, str] = {
     "banned": "let the broker allow this client again",
 }
 OWN_CERTIFICATE = ("UNKNOWN_CA", "BAD_CERTIFICATE", "CERTIFICATE_", "HANDSHAKE_FAILURE", "ACCESS_DENIED")
-OF_THE_NETWORK = (
-    *("name_not_resolved", "refused", "unreachable", "timeout"),
+LOSSES = (
+    # What the network or the encryption says.
+    *("name_not_resolved", "connection_refused", "network", "timed_out"),
     *(*dict.fromkeys(VERIFICATIONS.values()), "certificate_unusable", "own_certificate", "tls"),
     *(CLOSED, CLOSED_UNANSWERED, CUT_REPEATEDLY, THREAD_DIED),
+    # What brokers do say when they hang up (MQTT 5, section 2.4).
+    *("keep_alive_timeout", "packet_too_large", "quota_exceeded", "receive_maximum_exceeded"),
+    *("server_shutting_down", SESSION_TAKEN_OVER, "administrative_action", "not_authorized"),
+    *("qos_not_supported", "retain_not_supported"),
+    OTHER,
+)
+REFUSALS = (  # what they say when they turn a client down
+    *("bad_user_name_or_password", "banned", "client_identifier_not_valid", "connection_rate_exceeded"),
+    *("not_authorized", "packet_too_large", "qos_not_supported", "quota_exceeded", "retain_not_supported"),
+    *("server_busy", "server_unavailable", "topic_name_invalid", "unsupported_protocol_version"),
+    OTHER,
 )
 
 
@@ -83,28 +97,6 @@ class Loss(msgspec.Struct, frozen=True, gc=False):
     def hint(self) -> str | None:
         """What a person can do about it."""
         return HINTS.get(self.reason)
-
-
-def word(reason: ReasonCode | str) -> str:
-    """A reason of MQTT, such as `Not authorized`, as a log field and a metric label."""
-    return str(reason).lower().replace(" ", "_").replace("-", "_")
-
-
-def _words(packet: int) -> tuple[str, ...]:
-    """What a packet may give as a reason of failure."""
-    codes: Mapping[int, Mapping[str, list[int]]] = ReasonCode(packet).names
-    return tuple(
-        word(name)
-        for code, names in codes.items()
-        for name, packets in names.items()
-        if code >= 0x80 and packet in packets
-    )
-
-
-REFUSALS = _words(PacketTypes.CONNACK)
-LOSSES = (*OF_THE_NETWORK, *_words(PacketTypes.DISCONNECT))
-PUBLICATION_REFUSALS = _words(PacketTypes.PUBACK)
-SUBSCRIPTION_REFUSALS = _words(PacketTypes.SUBACK)
 
 
 def of_error(error: BaseException | None) -> Loss:
@@ -121,12 +113,12 @@ def _reason(error: BaseException | None) -> str:
     if isinstance(error, socket.gaierror):
         return "name_not_resolved"
     if isinstance(error, ConnectionRefusedError):
-        return "refused"
+        return "connection_refused"
     if isinstance(error, TimeoutError):
-        return "timeout"
+        return "timed_out"
     if isinstance(error, ConnectionError):
         return CLOSED_UNANSWERED
-    return "unreachable"
+    return "network"
 
 
 def of_end(reason: ReasonCode, *, error: BaseException | None, stood: bool, by_broker: bool) -> Loss:
@@ -139,7 +131,7 @@ def of_end(reason: ReasonCode, *, error: BaseException | None, stood: bool, by_b
         by_broker: Whether the reason came from the broker.
     """
     if by_broker or str(reason) == "Keep alive timeout":
-        return Loss(word(reason), str(reason))
+        return Loss(of_broker(reason), str(reason))
     if not stood and isinstance(error, ssl.SSLError):
         return of_error(error)
     detail = str(error) if error else "the broker closed the connection"

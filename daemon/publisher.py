@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from daemon import losses
+from daemon import reasons
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,12 +108,8 @@ class Publisher:
             held = self._held.get(outgoing.topic)
             size = _packet_size(outgoing.topic, outgoing.payload)
             if size > self._largest:
-                self._tally.count(
-                    "publication_too_large",
-                    "packet_size",
-                    topic=outgoing.topic,
-                    size=size,
-                    limit=self._largest,
+                self._tally.report(
+                    "publication_too_large", topic=outgoing.topic, size=size, limit=self._largest
                 )
                 if outgoing.number is not None:
                     detail = f"the broker takes packets of at most {self._largest} bytes, got {size}"
@@ -146,13 +142,14 @@ class Publisher:
         held = self._held.get(outgoing.topic)
         if notice.refusal is not None:
             if held is None or held.trial is outgoing:
-                reason, topic = losses.word(notice.refusal), outgoing.topic
-                self._tally.count("publication_refused", reason, topic=topic, hint=PERMIT)
+                reason = reasons.of_broker(notice.refusal)
+                self._tally.report("publication_refused", reason, topic=outgoing.topic, hint=PERMIT)
             if held is None:
                 held = _Held(notice.refusal, self._clock() + RETRY_REFUSED)
                 self._held[outgoing.topic] = held
             _hold(held, outgoing, older=True)
             return None
+        self._tally.figures.publications += 1
         if held is not None and held.trial is outgoing:
             del self._held[outgoing.topic]
             self._waiting.extendleft(reversed(held.waiting))

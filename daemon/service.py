@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from daemon import losses
+from daemon import losses, reasons
 from daemon.decoding import Refusal, RefusalReason
 from daemon.intake import Connected, Disconnected, Published, Subscribed, Unsubscribed
 from daemon.notify import notify
@@ -108,6 +108,16 @@ class Service:
         ]
         self._announcer.events(events, stored, self.pipeline)
         self._undeliverable += self._publisher.pump()
+        if messages:
+            self._tally.figures.readings += len(transaction.readings)
+            self._measure(messages[0].received_at, len(messages))
+
+    def _measure(self, oldest: int, number: int) -> None:
+        """Notes how long a step took, and how old its oldest message is by now."""
+        figures = self._tally.figures
+        figures.steps.observe(time.monotonic() - self._stepped)
+        # The only clock that a message carries is the host's, which may be set back.
+        figures.latency.observe(max(0, now() - oldest) / 1000, number)
 
     def _hear(self, notice: Notice) -> None:
         log = structlog.get_logger()
@@ -122,14 +132,15 @@ class Service:
             self._subscribed = time.monotonic()
             problem = None
             if notice.refusal is not None:
-                reason = losses.word(notice.refusal)
-                self._tally.count("subscription_refused", reason, topic=notice.topic, hint=PERMIT_READING)
+                reason = reasons.of_broker(notice.refusal)
+                self._tally.report("subscription_refused", reason, topic=notice.topic, hint=PERMIT_READING)
                 problem = f"the broker refuses the subscription to {notice.topic}: {notice.refusal}"
             self.set_problem("subscription", problem)
         elif isinstance(notice, Unsubscribed):
             self._forget(notice.topics)
         elif isinstance(notice, Connected):
             mqtt = self._settings.mqtt
+            self._tally.figures.connections += 1
             log.info(
                 "broker_connected",
                 host=mqtt.host,
@@ -193,6 +204,7 @@ class Service:
 
     def _show_life(self) -> None:
         """Feeds systemd's watchdog, and the file that a container's health check looks at."""
+        self._tally.figures.turned_at = time.monotonic()
         notify("WATCHDOG=1")
         with suppress(OSError):
             (self._settings.state_dir / ALIVE).touch()
@@ -201,7 +213,7 @@ class Service:
         try:
             self._store.unsubscribed(topics)
         except sqlite3.Error as error:  # the next start unsubscribes once more
-            self._tally.count("store_failed", str(error), doing="unsubscribe")
+            self._store_failed(error, "unsubscribe")
         else:
             structlog.get_logger().info("subscription_ended", topics=topics)
 
@@ -230,7 +242,7 @@ class Service:
                 now=now(),
             )
         except sqlite3.Error as error:
-            self._tally.count("store_failed", str(error), doing="prune")
+            self._store_failed(error, "prune")
             gone = 0
         if gone == 0:  # else there may be more: again at the next tick
             self._pruned = time.monotonic()
@@ -261,7 +273,7 @@ class Service:
             try:
                 numbers = self._store.commit(transaction)
             except sqlite3.Error as error:
-                self._tally.count("store_failed", str(error), doing="commit", path=str(self._store.path))
+                self._store_failed(error, "commit")
                 self.set_problem("store", f"the store cannot be written: {error}")
                 self._undeliverable += self._publisher.pump()
                 if self.stopping:
@@ -272,8 +284,13 @@ class Service:
                 self._connection.revive()
                 self._show_life()  # this is waiting, not hanging
             else:
+                self._tally.figures.committed_at = time.monotonic()
                 self.set_problem("store", None)
                 return numbers
+
+    def _store_failed(self, error: sqlite3.Error, doing: str) -> None:
+        where = {"doing": doing, "path": str(self._store.path)}
+        self._tally.count("store_failed", reasons.of_store(error), detail=str(error), **where)
 
     def set_problem(self, part: str, problem: str | None) -> None:
         """Notes what is wrong with a part, the store or the subscription; None: nothing any more."""
@@ -300,4 +317,4 @@ class Service:
         try:
             self._store.commit(Transaction(sent=self._sent, undeliverable=self._undeliverable))
         except sqlite3.Error as error:
-            self._tally.count("store_failed", str(error), doing="commit")
+            self._store_failed(error, "commit")

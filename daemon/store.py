@@ -103,6 +103,7 @@ class Store:
             for number, sensors in self._database.execute("SELECT id, sensors FROM layouts")
         }
         self._names = sum(map(len, self._layouts))
+        (self.outbox,) = self._database.execute("SELECT count(*) FROM outbox").fetchone()
 
     def _prepare(self, *, read_only: bool) -> None:
         (version,) = self._database.execute("PRAGMA user_version").fetchone()
@@ -175,7 +176,7 @@ class Store:
                 ],
             )
             gone = [*transaction.sent, *(number for number, _ in transaction.undeliverable)]
-            many("DELETE FROM outbox WHERE id = ?", [(number,) for number in gone])
+            deleted = many("DELETE FROM outbox WHERE id = ?", [(number,) for number in gone]).rowcount
             many(
                 "INSERT INTO dead_letters VALUES (NULL, ?, ?, ?, ?, ?)",
                 [
@@ -197,6 +198,7 @@ class Store:
         if len(layouts) > len(self._layouts):
             self._names = sum(map(len, layouts))
         self._machines, self._layouts = machines, layouts
+        self.outbox += len(numbers) - max(0, deleted)  # -1 where there was nothing to delete
         return numbers
 
     @contextmanager
@@ -211,6 +213,11 @@ class Store:
     def room_for(self, sensors: tuple[str, ...]) -> bool:
         """Whether readings of these sensors can be stored: names are kept for ever, so there is a bound."""
         return sensors in self._layouts or self._names < MAX_NAMES
+
+    def size(self) -> int:
+        """Bytes of the file and its log of writes."""
+        files = (self.path, self.path.with_name(f"{self.path.name}-wal"))
+        return sum(file.stat().st_size for file in files if file.exists())
 
     def unsent(self) -> list[tuple[int, str, bytes]]:
         """Number, topic and payload of what the broker has not taken yet, oldest first."""
