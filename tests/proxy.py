@@ -54,6 +54,7 @@ class Proxy:
         self._random = random.Random(seed)
         self._links: set[_Link] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._resets = 0
         self._deaf: tuple[Side, ...] = ()  # the same for new connections
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever)
@@ -64,7 +65,7 @@ class Proxy:
 
     def reset(self) -> int:
         """Ends all connections by RST, on both sides; returns how many."""
-        return self._do(self._reset(*BOTH))
+        return self._do(self._reset())
 
     def swallow(self, *deaf: Side) -> None:
         """A black hole: connections stay open and no byte of theirs arrives any more at both sides, or one.
@@ -100,13 +101,17 @@ class Proxy:
         return await asyncio.start_server(self._accept, "127.0.0.1", self.port)
 
     async def _accept(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+        resets = self._resets
         try:
             answers, broker = await asyncio.open_connection("127.0.0.1", self._broker)
         except OSError:  # the broker is down
             client.transport.abort()
             return
-        self.connections += 1
         link = _Link(client, broker, self._deaf)
+        if resets != self._resets:  # meanwhile
+            link.reset(*BOTH)
+            return
+        self.connections += 1
         self._links.add(link)
         for work in (
             self._hand_on(link, "broker", reader, broker),
@@ -144,10 +149,11 @@ class Proxy:
         spoilt[self._random.randrange(len(piece))] ^= self._random.randrange(1, 256)
         return bytes(spoilt)
 
-    async def _reset(self, *sides: Side) -> int:
+    async def _reset(self) -> int:
+        self._resets += 1
         links, self._links = self._links, set()
         for link in links:
-            link.reset(*sides)
+            link.reset(*BOTH)
         return len(links)
 
     async def _swallow(self, deaf: tuple[Side, ...]) -> None:
@@ -162,7 +168,7 @@ class Proxy:
 
     async def _refuse(self) -> None:
         self._server.close()
-        await self._reset(*BOTH)
+        await self._reset()
 
     async def _heal(self) -> None:
         self._deaf = ()
@@ -171,7 +177,7 @@ class Proxy:
 
     async def _close(self) -> None:
         self._server.close()
-        await self._reset(*BOTH)
+        await self._reset()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -31,6 +31,7 @@ Ends = tuple[socket.socket, socket.socket]
 def ends(proxy: Proxy, server: socket.socket) -> Iterator[Ends]:
     with connected(proxy, server) as client, server.accept()[0] as broker:
         broker.settimeout(30)
+        wait_until(lambda: proxy.connections, "the connection")
         yield client, broker
 
 
