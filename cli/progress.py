@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -38,3 +38,21 @@ def progress() -> Iterator[Progress]:
 def add_task(display: Progress, description: str, total: float | None) -> TaskID:
     """A new line of the display."""
     return display.add_task(description, total=total, detail="")
+
+
+@contextmanager
+def doing() -> Iterator[Callable[[str | None], None]]:
+    """Yields what shows a line of what is done now, None: nothing; silent where stderr is no terminal."""
+    status = Console(stderr=True).status("")
+
+    def show(what: str | None) -> None:
+        if what is None or not sys.stderr.isatty():
+            status.stop()
+        else:
+            status.update(what)
+            status.start()
+
+    try:
+        yield show
+    finally:
+        status.stop()

@@ -100,7 +100,7 @@ class Daemon:
         self._service = Service(
             settings,
             intake=self._intake,
-            decoder=_decoder(settings),
+            decoder=decoder_of(settings),
             pipeline=pipeline,
             store=self._store,
             connection=connection,
@@ -225,7 +225,7 @@ class Daemon:
             log.error("reload_refused", problems=[str(error)])  # noqa: TRY400 - the disk's mistake
             return
         logs.configure(settings.log.level, settings.log.format)
-        self._service.reconfigure(settings, _decoder(settings), pipeline)
+        self._service.reconfigure(settings, decoder_of(settings), pipeline)
         self._store.max_dead_letters = settings.store.max_dead_letters
         self._retraining.settings = settings
         self._settings = settings
@@ -256,7 +256,7 @@ def _pipeline(settings: Settings, champions: Champions) -> Pipeline:
     return Pipeline(champions, stream=stream_policy(settings), alerts=alert_policy(settings))
 
 
-def _decoder(settings: Settings) -> Decoder:
+def decoder_of(settings: Settings) -> Decoder:
     readings = settings.readings
     return Decoder(
         topic=readings.topic,

@@ -165,7 +165,8 @@ class Service:
                 reason = RefusalReason.TOO_MANY_LAYOUTS
                 decoded = Refusal(message, reason, "too many combinations of sensors are stored already")
             if isinstance(decoded, Refusal):
-                transaction.refusals.append(decoded)
+                if decoded.reason is not RefusalReason.SELF_TEST:
+                    transaction.refusals.append(decoded)
                 self._tally.count(
                     "message_refused", decoded.reason, topic=message.topic[:100], detail=decoded.detail
                 )

@@ -305,7 +305,10 @@ def test_readings_that_the_broker_withholds_are_missed_and_a_problem_until_one_c
     )
     permissions.write_text(f"{rest}topic read plant/+/readings\n")
     broker.send(signal.SIGHUP)  # it reads them again
-    wait_until(
-        lambda: client.publish("plant/press/readings", b'{"flow": 1}') or problem() == "None", "the recovery"
-    )
+
+    def recovered() -> bool:
+        client.publish("plant/press/readings", b'{"flow": 1}')
+        return problem() == "None"
+
+    wait_until(recovered, "the recovery")
     assert len(daemon.said("readings_missing")) == 1
