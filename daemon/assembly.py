@@ -128,7 +128,7 @@ class Daemon:
         address = self._settings.metrics.listen
         if address is None:
             return None
-        from daemon.metrics import DaemonCollector, Server  # memory that nobody pays who does not ask
+        from daemon.metrics import DaemonCollector, Server  # noqa: PLC0415 - memory that nobody pays unasked
 
         collector = DaemonCollector(
             self._service,
@@ -142,7 +142,7 @@ class Daemon:
         )
         log = structlog.get_logger()
         try:
-            server = Server(address, collector)
+            server = Server(address, collector, alive=tally.figures.alive)
         except OSError as error:
             hint = "metrics.listen must be an address of this host and a port that is free"
             log.error("metrics_failed", address=str(address), reason=str(error), hint=hint)  # noqa: TRY400

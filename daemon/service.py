@@ -122,8 +122,9 @@ class Service:
         elif isinstance(notice, Disconnected):
             event = "broker_refused" if notice.refused else "broker_lost"
             mqtt = self._settings.mqtt
-            where = {"host": mqtt.host, "port": mqtt.broker_port}
-            self._tally.count(event, notice.reason, detail=notice.detail, **where)
+            self._tally.count(
+                event, notice.reason, detail=notice.detail, host=mqtt.host, port=mqtt.broker_port
+            )
         elif isinstance(notice, Subscribed):
             self._subscribed = time.monotonic()
             problem = None
@@ -282,8 +283,8 @@ class Service:
                 return numbers
 
     def _store_failed(self, error: sqlite3.Error, doing: str) -> None:
-        where = {"doing": doing, "path": str(self._store.path)}
-        self._tally.count("store_failed", reasons.of_store(error), detail=str(error), **where)
+        reason, path = reasons.of_store(error), str(self._store.path)
+        self._tally.count("store_failed", reason, detail=str(error), doing=doing, path=path)
 
     def set_problem(self, part: str, problem: str | None) -> None:
         """Notes what is wrong with a part, the store or the subscription; None: nothing any more."""
