@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
+from daemon.failpoints import failpoint
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -118,6 +120,8 @@ class Publisher:
                 if mid is None:
                     break  # the connection is going; `restart` follows
                 self._in_flight[mid] = outgoing
+                if outgoing.number is not None:
+                    failpoint("alert_published")
             self._waiting.popleft()
         return too_large
 
