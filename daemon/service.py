@@ -11,6 +11,7 @@ import structlog
 
 from daemon import reasons
 from daemon.decoding import Refusal, RefusalReason
+from daemon.failpoints import failpoint
 from daemon.intake import Connected, Disconnected, Published, Subscribed, Unsubscribed
 from daemon.notify import notify
 from daemon.publisher import Outgoing
@@ -80,6 +81,8 @@ class Service:
         time.sleep(max(0.0, self._stepped + APART - time.monotonic()))
         messages, notices = self._intake.take(MOST, TICK)
         self._stepped = time.monotonic()
+        if messages:
+            failpoint("messages_taken")
         for notice in notices:
             self._hear(notice)
         transaction = Transaction(sent=self._sent, undeliverable=self._undeliverable)
@@ -94,8 +97,14 @@ class Service:
         if numbers is None:
             return
         if due:
+            if self._sent:
+                failpoint("alert_marked")
             self._sent, self._undeliverable = [], []
+        if messages:
+            failpoint("committed")
         self._connection.acknowledge(messages)
+        if messages:
+            failpoint("acknowledged")
         stored = [
             Outgoing(topic, payload, retain=False, number=number)
             for number, (topic, payload) in zip(numbers, transaction.outgoing, strict=True)
@@ -119,6 +128,7 @@ class Service:
             number = self._publisher.settle(notice)
             if number is not None:
                 self._sent.append(number)
+                failpoint("alert_confirmed")
         elif isinstance(notice, Disconnected):
             event = "broker_refused" if notice.refused else "broker_lost"
             mqtt = self._settings.mqtt
@@ -217,6 +227,7 @@ class Service:
     ) -> None:
         """Puts other bundles into service, between two steps; see `Pipeline.swap`."""
         changed = self.pipeline.swap(champions, recent)
+        failpoint("champions_swapped")
         structlog.get_logger().info("champions_swapped", machines=len(changed))
         self._announcer.status(champions)
         self._announcer.states(self.pipeline, changed)
@@ -308,6 +319,7 @@ class Service:
             for notice in notices:
                 if isinstance(notice, Published):
                     self._hear(notice)
+        failpoint("leaving")
         try:
             self._store.commit(Transaction(sent=self._sent, undeliverable=self._undeliverable))
         except sqlite3.Error as error:
