@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -52,6 +53,15 @@ def good(second: int, **values: float | None) -> bytes:
     """A reading of all three sensors, or with other values."""
     sensors = dict(zip(plant.SENSORS, plant.OFFSET, strict=True)) | values
     return json.dumps({"ts": START + 1000 * second, **sensors}).encode()
+
+
+def states(client: Client, machine: str, expected: list[str]) -> bool:
+    """Whether a machine has been in these states."""
+    return [each["state"] for each in client.messages(f"anomalyd/{machine}/state")] == expected
+
+
+def connected(daemon: Daemon, times: int) -> bool:
+    return len(daemon.said("broker_connected")) == times
 
 
 FAULTS: dict[str, tuple[bytes, str]] = {
@@ -166,7 +176,7 @@ def test_a_machine_s_name_is_a_name_whatever_it_looks_like_and_no_name_is_a_path
     for topic in [*REFUSED, *HOSTILE]:
         client.publish(topic, good(0))
     for name in HOSTILE.values():
-        wait_until(lambda name=name: client.last(f"anomalyd/{name}/state"), f"the state of {name}")
+        wait_until(partial(client.last, f"anomalyd/{name}/state"), f"the state of {name}")
         assert client.last(f"anomalyd/{name}/state")["machine"] == name
         assert [at for at, _ in stored(setup, name)] == [START]
     assert [(topic, reason) for topic, _, reason in letters(setup)] == [(each, "topic") for each in REFUSED]
@@ -204,13 +214,7 @@ def test_a_machine_that_appears_at_run_time_is_followed_from_its_first_reading(
     for machine in ("press", "lathe"):
         for topic, payload in plant.messages(plant.history(plant.LENGTH, machine=machine)):
             client.publish(topic, payload)
-        state = f"anomalyd/{machine}/state"
-        wait_until(
-            lambda state=state: (
-                [each["state"] for each in client.messages(state)] == ["warming_up", "normal"]
-            ),
-            machine,
-        )
+        wait_until(partial(states, client, machine, ["warming_up", "normal"]), machine)
 
 
 @pytest.mark.parametrize("version", ["5", "3.1.1"])
@@ -227,7 +231,7 @@ def test_a_retained_reading_counts_once_however_often_the_daemon_subscribes(
     for connections in (2, 3):
         broker.stop()
         broker.start()
-        wait_until(lambda n=connections: len(daemon.said("broker_connected")) == n, "the connection")
+        wait_until(partial(connected, daemon, connections), "the connection")
     client.publish("plant/mill/readings", b'{"flow": 1}')
     wait_until(lambda: stored(setup, "mill"), "the last reading")
     assert [at for at, _ in stored(setup)] == [START]
