@@ -9,10 +9,11 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import paho.mqtt.client as paho
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from daemon import losses, reasons
 from daemon.intake import Connected, Disconnected, Message, Published, Subscribed, Unsubscribed
-from daemon.login import RECEIVE_MAXIMUM, connect_options, new_client
+from daemon.login import LARGEST_PACKET, RECEIVE_MAXIMUM, connect_options, new_client
 from daemon.losses import Loss
 from daemon.rivalry import USUAL, Rivalry
 from daemon.store import now
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from daemon.intake import Intake
 
 STOP_WITHIN = 1.0  # seconds for the network thread to send its good-bye
-LARGEST_PACKET = 268_435_460  # bytes: what MQTT itself can say
 LONGEST_WAIT = 10  # seconds until the next attempt while the broker does not answer
 IN_FLIGHT = 20  # publications on their way at once where the broker does not say (MQTT 3.1.1)
 
@@ -92,7 +92,7 @@ class Connection:
     def start(self) -> None:
         """Connects in the background, and again whenever the connection is lost."""
         mqtt = self._settings.mqtt
-        self._client.connect_async(mqtt.host, mqtt.broker_port, **connect_options(mqtt))
+        self._client.connect_async(mqtt.host, mqtt.broker_port, **connect_options(self._settings))
         self._client.loop_start()
 
     def revive(self) -> bool:
@@ -115,7 +115,12 @@ class Connection:
 
     def subscribe(self) -> None:
         """Asks for the readings; `Subscribed` is the answer."""
-        self._client.subscribe(self._filter, qos=self._settings.readings.qos)
+        qos = self._settings.readings.qos
+        if self._five:  # what the broker has kept comes with a new subscription, not with every connection
+            options = SubscribeOptions(qos, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB)
+            self._client.subscribe(self._filter, options=options)
+        else:
+            self._client.subscribe(self._filter, qos=qos)
 
     def acknowledge(self, messages: Iterable[Message]) -> None:
         """Acknowledges messages but those whose connection is gone: the broker sends them again."""
@@ -196,7 +201,9 @@ class Connection:
             topic = "\ufffd"
         # One byte too many is enough to refuse it.
         payload = bytes(message.payload[: self._settings.readings.max_payload + 1])
-        self._intake.put(Message(topic, payload, now(), message.qos, message.mid, self.generation))
+        self._intake.put(
+            Message(topic, payload, now(), message.qos, message.mid, self.generation, message.retain)
+        )
 
     def _on_publish(
         self, _client: paho.Client, _: object, mid: int, reason: ReasonCode, _properties: object

@@ -14,10 +14,13 @@ from config import ConfigError, Problem
 from daemon.client import Client
 
 if TYPE_CHECKING:
+    from config import Settings
     from config.connection import Mqtt, Tls
     from config.secrets import Secret
 
 RECEIVE_MAXIMUM = 1000  # unacknowledged messages that we let the broker send
+LARGEST_PACKET = 268_435_460  # bytes: what MQTT itself can say
+ROOM = 16 * 2**20  # bytes beyond the largest reading: what is larger the broker does not even send us
 
 
 def new_client(
@@ -52,14 +55,18 @@ def new_client(
     return client
 
 
-def connect_options(mqtt: Mqtt, *, clean: bool = False, session_expiry: int | None = None) -> dict[str, Any]:
+def connect_options(
+    settings: Settings, *, clean: bool = False, session_expiry: int | None = None
+) -> dict[str, Any]:
     """What paho's `connect` needs; `session_expiry` in seconds, by default as configured."""
+    mqtt = settings.mqtt
     options: dict[str, Any] = {"keepalive": int(mqtt.keepalive.total_seconds())}
     if mqtt.version == "5":
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         asked = int(mqtt.session_expiry.total_seconds()) if session_expiry is None else session_expiry
         properties.SessionExpiryInterval = asked
         properties.ReceiveMaximum = RECEIVE_MAXIMUM
+        properties.MaximumPacketSize = min(settings.readings.max_payload + ROOM, LARGEST_PACKET)
         options |= {"clean_start": clean, "properties": properties}
     return options
 

@@ -11,6 +11,7 @@ import structlog
 
 from daemon import losses, reasons
 from daemon.decoding import Refusal, RefusalReason
+from daemon.failpoints import failpoint
 from daemon.intake import Connected, Disconnected, Published, Subscribed, Unsubscribed
 from daemon.notify import notify
 from daemon.publisher import Outgoing
@@ -84,10 +85,10 @@ class Service:
         time.sleep(max(0.0, self._stepped + APART - time.monotonic()))
         messages, notices = self._intake.take(MOST, TICK)
         self._stepped = time.monotonic()
+        if messages:
+            failpoint("messages_taken")
         for notice in notices:
             self._hear(notice)
-        if messages:
-            self._link.heard()
         transaction = Transaction(sent=self._sent, undeliverable=self._undeliverable)
         events = self._follow(messages, transaction) if messages else []
         ticks = time.monotonic() - self._ticked >= TICK
@@ -100,8 +101,14 @@ class Service:
         if numbers is None:
             return
         if due:
+            if self._sent:
+                failpoint("alert_marked")
             self._sent, self._undeliverable = [], []
+        if messages:
+            failpoint("committed")
         self._connection.acknowledge(messages)
+        if messages:
+            failpoint("acknowledged")
         stored = [
             Outgoing(topic, payload, retain=False, number=number)
             for number, (topic, payload) in zip(numbers, transaction.outgoing, strict=True)
@@ -126,6 +133,7 @@ class Service:
             self.set_problem("publications", self._publisher.problem())
             if number is not None:
                 self._sent.append(number)
+                failpoint("alert_confirmed")
         elif isinstance(notice, Disconnected):
             self._link.lost(notice)
         elif isinstance(notice, Subscribed):
@@ -158,6 +166,7 @@ class Service:
 
     def _follow(self, messages: list[Message], transaction: Transaction) -> list[Event]:
         """Messages to events; fills the transaction's readings and refusals."""
+        self._link.heard()
         readings = []
         for message in messages:
             decoded = self._decoder.decode(message)
@@ -223,6 +232,7 @@ class Service:
     ) -> None:
         """Puts other bundles into service, between two steps; see `Pipeline.swap`."""
         changed = self.pipeline.swap(champions, recent)
+        failpoint("champions_swapped")
         structlog.get_logger().info("champions_swapped", machines=len(changed))
         self._announcer.status(champions)
         self._announcer.states(self.pipeline, changed)
@@ -290,8 +300,8 @@ class Service:
                 return numbers
 
     def _store_failed(self, error: sqlite3.Error, doing: str) -> None:
-        where = {"doing": doing, "path": str(self._store.path)}
-        self._tally.count("store_failed", reasons.of_store(error), detail=str(error), **where)
+        reason, path = reasons.of_store(error), str(self._store.path)
+        self._tally.count("store_failed", reason, detail=str(error), doing=doing, path=path)
 
     def set_problem(self, part: str, problem: str | None) -> None:
         """Notes what is wrong with a part, the store or the subscription; None: nothing any more."""
@@ -315,6 +325,7 @@ class Service:
             for notice in notices:
                 if isinstance(notice, Published):
                     self._hear(notice)
+        failpoint("leaving")
         try:
             self._store.commit(Transaction(sent=self._sent, undeliverable=self._undeliverable))
         except sqlite3.Error as error:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 import numpy as np
 
+from daemon.failpoints import failpoint
 from daemon.retention import Retention
 from detector.grid import Grid
 from detector.history import History, merged
@@ -129,6 +130,7 @@ class Store:
         execute, many = self._database.execute, self._database.executemany
         machines, layouts = dict(self._machines), dict(self._layouts)
         with self._atomic():
+            failpoint("transaction_begun")
             for name in {
                 *(reading.machine for reading in transaction.readings),
                 *transaction.snapshots,
@@ -144,6 +146,7 @@ class Store:
                     for r in transaction.readings
                 ],
             )
+            failpoint("readings_written")
             many(
                 "INSERT OR IGNORE INTO texts SELECT ?, ? WHERE (SELECT count(*) FROM texts) < ?",
                 [(int(number), text, MAX_TEXTS) for number, text in transaction.texts.items()],
@@ -195,6 +198,7 @@ class Store:
                     "DELETE FROM dead_letters WHERE id <= (SELECT max(id) FROM dead_letters) - ?",
                     (self.max_dead_letters,),
                 )
+            failpoint("transaction_written")
         if len(layouts) > len(self._layouts):
             self._names = sum(map(len, layouts))
         self._machines, self._layouts = machines, layouts
@@ -317,7 +321,10 @@ class Store:
         """
         with self._atomic():
             machines = tuple(self._machines.values())
-            return self._retention.prune(machines, keep=keep, max_size=max_size, now=now)
+            gone = self._retention.prune(machines, keep=keep, max_size=max_size, now=now)
+            if gone:
+                failpoint("readings_pruned")
+            return gone
 
 
 def now() -> int:

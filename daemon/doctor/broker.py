@@ -42,7 +42,7 @@ class Broker:
 
     def visit(self, purpose: str = "", **options: Any) -> Visit:  # noqa: ANN401 - handed on
         """A connection under the doctor's name, or one beside it."""
-        return Visit(self._mqtt, self._password, f"{self.name}{purpose}", **options)
+        return Visit(self._settings, self._password, f"{self.name}{purpose}", **options)
 
     def login(self, sensors: int) -> Examination[bool]:
         """Whether the broker lets us in and keeps our session; `sensors` of the largest bundle."""
@@ -74,7 +74,9 @@ class Broker:
         if self.five:
             return ok("protocol", "MQTT 5")
         mqtt = msgspec.structs.replace(self._mqtt, version="5")
-        with Visit(mqtt, self._password, f"{self.name}-5") as visit:
+        with Visit(
+            msgspec.structs.replace(self._settings, mqtt=mqtt), self._password, f"{self.name}-5"
+        ) as visit:
             knows = isinstance(visit.open(), Welcome)
         change = "set mqtt.version: 5, which this broker knows" if knows else "use a broker that knows MQTT 5"
         return warning("protocol", "MQTT 3.1.1: the broker cannot say why it turns something down", change)

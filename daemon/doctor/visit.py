@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from paho.mqtt.reasoncodes import ReasonCode
 
-    from config.connection import Mqtt
+    from config import Settings
     from config.secrets import Secret
 
 
@@ -45,7 +45,7 @@ class Visit:
 
     def __init__(
         self,
-        mqtt: Mqtt,
+        settings: Settings,
         password: Secret | None,
         client_id: str,
         *,
@@ -56,16 +56,16 @@ class Visit:
         """Prepares.
 
         Args:
-            mqtt: The broker and how to reach it.
+            settings: The configuration.
             password: The broker's password.
             client_id: Our name, another one than the daemon's.
             clean: Whether the broker shall forget an earlier session.
             session_expiry: Seconds for which it shall keep this one.
             will: Topic and payload of a last will, as the daemon has one; `close` takes it back.
         """
-        self._mqtt = mqtt
+        self._mqtt = mqtt = settings.mqtt
         self._five = mqtt.version == "5"
-        self._options = connect_options(mqtt, clean=clean, session_expiry=session_expiry)
+        self._options = connect_options(settings, clean=clean, session_expiry=session_expiry)
         self._client = new_client(mqtt, client_id, password, clean=clean and not session_expiry, again=False)
         if will is not None:
             self._client.will_set(*will, qos=1, retain=True)
