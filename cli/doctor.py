@@ -105,13 +105,14 @@ def _code(found: Iterable[Finding]) -> Exit:
 def _print(finding: Finding) -> None:
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDE
     indent = " " * (VERDICT + CHECK)
+    found, change = _printable(finding.found), _printable(finding.change or "")
     verdict = click.style(f"{finding.verdict:<{VERDICT}}", fg=COLOURS[finding.verdict])
-    (first, *rest) = textwrap.wrap(finding.found, width - len(indent), break_on_hyphens=False)
+    (first, *rest) = textwrap.wrap(found, width - len(indent), break_on_hyphens=False)
     click.echo(f"{verdict}{finding.check:<{CHECK}}{first}")
     lines = [*rest]
-    if finding.change is not None:
+    if change:
         lines += textwrap.wrap(
-            finding.change,
+            change,
             width - len(indent),
             initial_indent="-> ",
             subsequent_indent="   ",
@@ -119,6 +120,11 @@ def _print(finding: Finding) -> None:
         )
     for line in lines:
         click.echo(f"{indent}{line}")
+
+
+def _printable(text: str) -> str:
+    """Without what could command a terminal: parts of it come from the broker."""
+    return "".join(each if each.isprintable() else "?" for each in text)
 
 
 def _summary(counts: Counter[Verdict]) -> str:

@@ -9,7 +9,7 @@ from daemon.losses import CUT_REPEATEDLY, SESSION_TAKEN_OVER
 from daemon.rivalry import CALM
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from config import Settings
     from daemon.intake import Connected, Disconnected
@@ -62,16 +62,23 @@ class Link:
         """Messages have come."""
         self._heard = True
 
-    def problems(self) -> Iterator[tuple[str, str | None]]:
-        """By part, what keeps the daemon from its work now; None: nothing."""
-        stands = 0.0 if self._since is None else self._clock() - self._since
-        if stands >= CALM:
+    def rivalry(self) -> str | None:
+        """What is wrong while another client uses our name."""
+        if self._stands() >= CALM:
             self._rivalry = None
-        yield "client_id", self._rivalry
+        return self._rivalry
+
+    def silence(self) -> str | None:
+        """What may be wrong while nothing comes over a connection, though it stands."""
         silent_after = self.settings.alerts.silent_after
-        silent = silent_after is not None and stands >= silent_after.total_seconds() and not self._heard
+        if self._heard or silent_after is None or self._stands() < silent_after.total_seconds():
+            return None
         topic = topic_filter(self.settings)
-        if silent and not self._silence_told:
+        if not self._silence_told:
             self._silence_told = True
             self._tally.report("readings_missing", level="warning", topic=topic, hint=SILENTLY)
-        yield "readings", f"nothing has come on {topic} since connecting: {SILENTLY}" if silent else None
+        return f"nothing has come on {topic} since connecting: {SILENTLY}"
+
+    def _stands(self) -> float:
+        """Seconds since the connection was made; 0 while there is none."""
+        return 0.0 if self._since is None else self._clock() - self._since

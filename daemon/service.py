@@ -204,8 +204,8 @@ class Service:
         if "subscription" in self._announcer.problems and self._ticked - self._subscribed >= RESUBSCRIBE:
             self._subscribed = self._ticked
             self._connection.subscribe()
-        for part, problem in self._link.problems():
-            self.set_problem(part, problem)
+        self.set_problem("client_id", self._link.rivalry())
+        self.set_problem("readings", self._link.silence())
         self._tally.flush()
         if self._ticked - self._pruned >= PRUNE_EVERY:
             self._prune()

@@ -128,7 +128,7 @@ class Broker:
             yield Doing(f"publishing on {topic}")
             yield self._publication(check, topic, template, msgspec.json.encode(content), listener)
         topic = settings.status.topic
-        known = [heard.message.payload for heard in listener.heard if heard.message.topic == topic]
+        known = [heard.payload for heard in listener.heard if heard.topic == topic]
         if known:
             payload = known[-1]  # what subscribers know already tells them nothing false
         elif not running:
@@ -142,7 +142,7 @@ class Broker:
     def _publication(self, check: str, topic: str, template: str, payload: bytes, listener: Visit) -> Finding:
         def back() -> bool:
             return any(
-                each.message.topic == topic and each.message.payload == payload and not each.retained
+                each.topic == topic and each.payload == payload and not each.retained
                 for each in listener.heard
             )
 

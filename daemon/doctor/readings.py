@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from config import Settings
     from daemon.doctor.broker import Broker
     from daemon.doctor.findings import Findings
-    from daemon.doctor.visit import Heard, Visit
+    from daemon.doctor.visit import Visit
+    from daemon.intake import Message
     from detector.pipeline import Champions
     from detector.reading import Reading
 
@@ -56,7 +57,7 @@ def subscribe(settings: Settings, broker: Broker, listener: Visit) -> Findings:
 
 def versions(listener: Visit) -> str:
     """What the broker says of its version, where we may read it; else nothing."""
-    said = [heard.message.payload for heard in list(listener.heard) if heard.message.topic == VERSIONS]
+    said = [heard.payload for heard in list(listener.heard) if heard.topic == VERSIONS]
     return said[0][:80].decode(errors="replace") if said else ""
 
 
@@ -68,15 +69,15 @@ def examine(
     before, _, after = settings.readings.topic.partition("{machine}")
     own = f"{before}{SELF_TEST}{after}"
 
-    def sent() -> list[Heard]:
+    def sent() -> list[Message]:
         """What machines have sent; what is retained says nothing of now."""
         return [
             heard
             for heard in list(listener.heard)
-            if heard.message.topic.startswith(before)
-            and heard.message.topic.endswith(after)
-            and heard.message.topic.count("/") == topic.count("/")
-            and heard.message.topic != own
+            if heard.topic.startswith(before)
+            and heard.topic.endswith(after)
+            and heard.topic.count("/") == topic.count("/")
+            and heard.topic != own
         ]
 
     yield Doing(f"listening on {topic} for {wait:g} s at most")
@@ -89,7 +90,7 @@ def examine(
         yield from _silent(broker, listener, own, topic, wait)
         return
     decoder = decoder_of(settings)
-    decoded = [decoder.decode(heard.message) for heard in came]
+    decoded = [decoder.decode(heard) for heard in came]
     readings = [each for each in decoded if not isinstance(each, Refusal)]
     refusals = [each for each in decoded if isinstance(each, Refusal)]
     machines = Counter(reading.machine for reading in readings)
@@ -115,7 +116,7 @@ def _silent(broker: Broker, listener: Visit, own: str, topic: str, wait: float) 
         return
 
     def back() -> bool:
-        return any(heard.message.topic == own for heard in list(listener.heard))
+        return any(heard.topic == own for heard in list(listener.heard))
 
     if listener.wait(back, BACK_WITHIN):
         change = "see that machines publish there, or correct readings.topic"

@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from config import Settings
-    from daemon.doctor.visit import Heard
+    from daemon.intake import Message
 
 OFTEN = 3  # announcements while we listen: a restart has two, and a calm daemon none
 
 
-def examine(settings: Settings, heard: Iterable[Heard], *, running: bool) -> Finding:
+def examine(settings: Settings, heard: Iterable[Message], *, running: bool) -> Finding:
     """Compares statuses, oldest first, with whether a daemon runs on the state directory."""
     topic, client_id = settings.status.topic, settings.mqtt.client_id
-    of_daemons = [each for each in heard if each.message.topic == topic and _status(each)]
-    announced = {each.message.payload for each in of_daemons if not each.retained}
-    announced -= {each.message.payload for each in of_daemons if each.retained}  # the doctor says it again
+    of_daemons = [each for each in heard if each.topic == topic and _status(each)]
+    announced = {each.payload for each in of_daemons if not each.retained}
+    announced -= {each.payload for each in of_daemons if each.retained}  # the doctor says it again
     said = [status for each in of_daemons if (status := _status(each))]
     if len(announced) >= OFTEN:
         found = f"{topic} was announced {len(announced)} times: two daemons seem to throw each other out"
@@ -41,10 +41,10 @@ def examine(settings: Settings, heard: Iterable[Heard], *, running: bool) -> Fin
     return ok("daemons", f"{topic} says {last}")
 
 
-def _status(heard: Heard) -> dict[str, Any] | None:
+def _status(heard: Message) -> dict[str, Any] | None:
     """A daemon's status; None for the doctor's own, which has no version."""
     try:
-        content = msgspec.json.decode(heard.message.payload, type=dict[str, Any])
+        content = msgspec.json.decode(heard.payload, type=dict[str, Any])
     except (ValueError, RecursionError):
         return None
     return content if "version" in content and isinstance(content.get("status"), str) else None

@@ -33,13 +33,6 @@ class Welcome(msgspec.Struct, frozen=True):
     limits: dict[str, Any]
 
 
-class Heard(msgspec.Struct, frozen=True):
-    """A message, and whether it was kept for those who come later."""
-
-    message: Message
-    retained: bool
-
-
 class Visit:
     """Connects once, and answers what the broker says; nothing here tries again."""
 
@@ -79,7 +72,7 @@ class Visit:
         self._answer: Welcome | Loss | None = None
         self._ended: Loss | None = None
         self._answers: dict[int, str | None] = {}  # by packet identifier: the refusal, None if there is none
-        self.heard: list[Heard] = []
+        self.heard: list[Message] = []
 
     def __enter__(self) -> Self:
         return self
@@ -175,9 +168,9 @@ class Visit:
             topic = message.topic
         except UnicodeDecodeError:
             topic = "\ufffd"
-        heard = Message(topic, bytes(message.payload), now(), message.qos, message.mid, 0)
+        heard = Message(topic, bytes(message.payload), now(), message.qos, message.mid, 0, message.retain)
         with self._news:
-            self.heard.append(Heard(heard, message.retain))
+            self.heard.append(heard)
             self._news.notify_all()
         client.ack(message.mid, message.qos)
 
