@@ -11,6 +11,7 @@ import msgspec
 from cli.exits import CommandError, Exit
 from cli.histories import recorded
 from cli.options import PATH, config_option, files_argument, json_option, load_settings, machine_option
+from cli.outputs import check_writable, write
 from cli.progress import add_task, note, progress
 from cli.tables import print_table
 from config.policies import milliseconds
@@ -40,6 +41,8 @@ def check_data(
     history may be larger than memory.
     """
     _, settings = load_settings(config)
+    if page is not None:
+        check_writable(page)
     try:
         with recorded(history, settings, machine) as recordings:
             found = surveyed(recordings, settings)
@@ -49,7 +52,10 @@ def check_data(
         click.echo(msgspec.json.encode(unreadable(error.problems)).decode())
         return error.code
     if page is not None:
-        draw(found, tuple(path.name for path in history), page)
+        from trainer.survey_page import survey_page
+
+        write(page, survey_page(found, tuple(path.name for path in history)))
+        note(f"drawn in {page}")
     if as_json:
         click.echo(msgspec.json.encode(answer(found)).decode())
     else:
@@ -71,21 +77,6 @@ def surveyed(recordings: list[Recording], settings: Settings) -> Survey:
             channels=settings.readings.channels,
             advance=lambda rows: display.advance(task, rows),
         )
-
-
-def draw(found: Survey, source: tuple[str, ...], page: Path) -> None:
-    """Writes the page.
-
-    Raises:
-        CommandError: The disk refuses.
-    """
-    from trainer.survey_page import survey_page
-
-    try:
-        page.write_text(survey_page(found, source), encoding="utf-8")
-    except OSError as error:
-        raise CommandError(Exit.IO, f"{page}: cannot be written: {error.strerror}") from error
-    note(f"drawn in {page}")
 
 
 def show(found: Survey) -> None:
@@ -116,8 +107,8 @@ def show(found: Survey) -> None:
         click.echo(f"error: {text}")
     for text in verdict.warnings:
         click.echo(f"note: {text}")
-    enough = "enough" if found.rows >= found.rows_needed else "too few"
-    click.echo(f"{counted(found.rows, 'row')}: {enough}, {found.rows_needed} without holes are needed")
+    enough = {True: ": enough,", False: ": too few,", None: ";"}[found.enough]
+    click.echo(f"{counted(found.rows, 'row')}{enough} {found.rows_needed:,} without holes are needed")
     click.echo("not usable: see the errors" if verdict.errors else "usable for training")
 
 

@@ -74,7 +74,7 @@ def train(
 def train_one(history: tuple[Path, ...], settings: Settings, machine: str | None, *, as_json: bool) -> None:
     """Makes one bundle and prints what it is."""
     histories = read(history, settings, machine)
-    note(f"{sum(map(len, histories))} readings of {len(histories[0].sensors)} sensors")
+    note(f"{counted(sum(map(len, histories)), 'reading')} of {counted(len(histories[0].sensors), 'sensor')}")
     turn = turn_of(histories, settings, machine, tuple(path.name for path in history))
     if as_json:
         click.echo(msgspec.json.encode(summary(turn)).decode())
@@ -84,14 +84,14 @@ def train_one(history: tuple[Path, ...], settings: Settings, machine: str | None
     click.echo(f"bundle      {manifest.id}")
     click.echo(f"serves      {machine or 'all machines without a bundle of their own'}")
     click.echo(
-        f"model       {manifest.model.kind}, {manifest.model.parameters} parameters, "
+        f"model       {manifest.model.kind}, {counted(manifest.model.parameters, 'parameter')}, "
         f"code of {manifest.model.code}, windows of {manifest.window.length} x {len(manifest.sensors)}"
     )
     evidence = threshold.evidence
     assert evidence is not None, "a bundle that was just made tells all it knows"
     click.echo(
         f"threshold   {threshold.value:.4g} by {evidence.of(threshold.method).label}, "
-        f"{threshold.windows} held-back windows, {threshold.above:.2%} of them above"
+        f"{counted(threshold.windows, 'held-back window')}, {threshold.above:.2%} of them above"
     )
     click.echo(f"expected    {expected(threshold, evidence)}")
     alerts, time = (
@@ -157,7 +157,7 @@ def train_each(history: tuple[Path, ...], settings: Settings, *, as_json: bool) 
         else:
             histories.append((one, tuple(path.name for path in files)))
     rows = sum(len(one) for one, _ in histories)
-    note(f"{rows} readings of {counted(len(histories), 'machine')}")
+    note(f"{counted(rows, 'reading')} of {counted(len(histories), 'machine')}")
     turns: list[dict[str, Any]] = []
     try:
         for machine, turn in turns_of(histories, settings):

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from detector.pipeline import Champions
-from registry.bundle import Bundle, BundleError, load, read, sync_folder, write, write_synced
+from registry.bundle import Bundle, BundleError, load, read, write
+from registry.files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping
@@ -195,8 +196,5 @@ class Registry:
             yield lines
             shared = lines.pop(None, None)
             machines = {name: line for name, line in lines.items() if name is not None}
-            aside = self._file.with_suffix(".partial")
             content = msgspec.json.encode(_File(shared, machines))
-            write_synced(aside, msgspec.json.format(content, indent=2) + b"\n")
-            aside.rename(self._file)
-            sync_folder(self._file.parent)
+            write_whole(self._file, msgspec.json.format(content, indent=2) + b"\n")

@@ -12,7 +12,7 @@ from trainer.charts import FLAT, SMALL, Line, line_chart, moments, scatter
 from trainer.drawing import ONE, TWO
 from trainer.importance import SHIFT
 from trainer.page import bar, figure, key, lead, section, small_figure, table
-from trainer.wording import duration
+from trainer.wording import counted, duration
 
 if TYPE_CHECKING:
     from trainer.evaluation import Evaluation
@@ -125,7 +125,7 @@ def _caption(note: str) -> str:
 
 
 def _left_out(count: int) -> str:
-    return lead(f"{count - MOST_LISTED} more sensors are not listed.") if count > MOST_LISTED else ""
+    return lead(f"{counted(count - MOST_LISTED, 'more sensor')} not listed.") if count > MOST_LISTED else ""
 
 
 def importance(it: Examined) -> str:

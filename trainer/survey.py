@@ -47,6 +47,13 @@ class Survey:
     correlations: Correlations | None
     changes: tuple[Change, ...]
 
+    @property
+    def enough(self) -> bool | None:
+        """Whether the rows are enough; None where it is something else that keeps them from being used."""
+        if not self.verdict.errors:
+            return True
+        return None if self.rows >= self.rows_needed else False
+
 
 def survey(
     sources: Sequence[Source],

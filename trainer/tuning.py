@@ -28,6 +28,7 @@ from trainer.stages import Stage
 from trainer.study import Outcome, Study
 from trainer.training import fit_detector
 from trainer.verdict import check, rows_needed
+from trainer.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -266,8 +267,8 @@ def _check(histories: Sequence[History], wishes: Trainer, settings: Settings) ->
     if errors and rows < needed:
         raise Unusable(
             f"history: must give windows to learn from and others to compare by, beside those that are "
-            f"held back for the threshold, got {rows} rows; {needed} rows without holes are enough "
-            f"at trainer.window {wishes.window}"
+            f"held back for the threshold, got {counted(rows, 'row')}; {needed:,} rows without holes are "
+            f"enough at trainer.window {wishes.window}"
         )
     if errors:
         raise Unusable(

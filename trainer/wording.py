@@ -14,8 +14,8 @@ UNITS = ((DAY, "days"), (3_600_000, "h"), (60_000, "min"), (1000, "s"))
 
 
 def counted(number: int, noun: str) -> str:
-    """The number and the noun, in the plural if need be."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    """The number and the noun, in the plural if need be: `1 alert`, `2,840 rows`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def rounded(number: float) -> str:

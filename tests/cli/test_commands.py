@@ -126,9 +126,43 @@ def test_check_data_says_what_is_in_a_history_and_draws_it(
     assert [change["shifts"][0]["sensor"] for change in answer["changes"]] == ["other"]
     assert answer["sensors"][0]["outliers"] == 0
     assert (answer["rows"], answer["rows_needed"]) == (400, 133)
-    nowhere = anomalyd("check-data", history, "--html", tmp_path / "none" / "press.html")
-    assert nowhere.code == 74
-    assert "cannot be written: No such file or directory" in nowhere.err
+
+
+def test_a_file_that_cannot_be_written_is_told_before_anything_is_read(
+    anomalyd: Run, config: Path, tmp_path: Path
+) -> None:
+    plant.promote(tmp_path / "state")
+    missing, folder, file = tmp_path / "none" / "a", tmp_path / "folder", tmp_path / "file"
+    folder.mkdir()
+    file.write_text("")
+    for command, option in (("check-data", "--html"), ("replay", "--scores")):
+        for path, reason in (
+            (missing, f"cannot be written: there is no folder {missing.parent}"),
+            (file / "a", f"cannot be written: there is no folder {file}"),
+            (folder, "must be a file, got a folder"),
+            (Path("/proc/a"), "cannot be written: "),
+        ):
+            ended = anomalyd(command, "nowhere.csv", option, path)
+            assert ended.code == 74
+            assert ended.err.startswith(f"anomalyd: {path}: {reason}"), ended.err
+
+
+def test_check_data_does_not_call_rows_enough_that_it_refuses(
+    anomalyd: Run, config: Path, tmp_path: Path
+) -> None:
+    history = tmp_path / "press.csv"
+    for times, rows, told in (
+        ("1000", 400, "400 rows; 133 without holes are needed"),
+        ("{}", 40, "40 rows: too few, 133 without holes are needed"),
+        ("{}", 400, "400 rows: enough, 133 without holes are needed"),
+    ):
+        lines = [f"{times.format(1000 + i)},{i % 7},{i * 7919 % 101}" for i in range(rows)]
+        history.write_text("\n".join(["timestamp,speed,other", *lines]))
+        page = tmp_path / "press.html"
+        ended = anomalyd("check-data", history, "--html", page)
+        assert told in ended.out.splitlines(), ended.out
+        assert (ended.code == 0) == ("enough" in told)
+        assert ("Not usable for training" in page.read_text()) == (ended.code == 65)
 
 
 @pytest.mark.parametrize("name", ["a/b", "", "a+", "#", "a\0b", "a" * 257])
