@@ -12,7 +12,7 @@ from cli.exits import CommandError, Exit
 from cli.histories import recorded
 from cli.options import PATH, config_option, files_argument, json_option, load_settings, machine_option
 from cli.outputs import check_writable, write
-from cli.progress import add_task, note, progress
+from cli.progress import note, progress
 from cli.tables import print_table
 from config.policies import milliseconds
 from trainer.wording import counted, duration, listed, moment
@@ -68,14 +68,20 @@ def surveyed(recordings: list[Recording], settings: Settings) -> Survey:
     from trainer.survey import TIMES_READ, survey
 
     interval = settings.readings.interval
-    with progress() as display:
-        task = add_task(display, "looking", TIMES_READ * sum(map(len, recordings)))
+    done, rows = 0, max(1, TIMES_READ * sum(map(len, recordings)))
+    with progress("looking") as tell:
+
+        def advance(more: int) -> None:
+            nonlocal done
+            done += more
+            tell(done / rows)
+
         return survey(
             recordings,
             settings.trainer,
             interval=None if interval is None else milliseconds(interval),
             channels=settings.readings.channels,
-            advance=lambda rows: display.advance(task, rows),
+            advance=advance,
         )
 
 

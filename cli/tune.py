@@ -18,7 +18,7 @@ from cli.histories import read
 from cli.interrupts import deferred_interrupts
 from cli.options import PATH, config_option, files_argument, json_option, load_settings, machine_option
 from cli.outputs import check_writable, write
-from cli.progress import add_task, note, progress
+from cli.progress import note, progress
 from cli.tables import print_table
 from config.problems import UnmetError, nearest
 from config.quantities import parse_duration
@@ -211,15 +211,13 @@ def _run(search: Search, trials: int | None, budget: timedelta | None) -> Ended:
         return min(1.0, max(done))
 
     try:
-        with deferred_interrupts() as check, progress() as display:
-            task = add_task(display, "tuning", 1.0)
+        with deferred_interrupts() as check, progress("tuning") as show:
 
             def tell(proposal: Proposal, stage: Stage) -> None:
                 check()
                 best = search.best
                 so_far = "" if best is None or best.marks is None else f", best {best.marks.score:.3f}"
-                text = f"trial {proposal.number}{so_far}, {stage.text.partition(',')[0]}"
-                display.update(task, completed=share(), detail=text, refresh=True)
+                show(share(), f"trial {proposal.number}{so_far}, {stage.text.partition(',')[0]}")
 
             def ended(outcome: Outcome) -> None:
                 best = " (the best so far)" if search.best == outcome else ""

@@ -210,7 +210,7 @@ class Search:
         job = Job(self.exam.fitted_on, None, (), "")
         settings = msgspec.structs.replace(self._settings, trainer=trainer)
         detector = fit_detector(job, settings=settings, created_at=CREATED, progress=tell)
-        tell(Stage("looking for faults", 1.0))
+        tell(Stage("looking for faults"))
         return self.exam.judge(detector)
 
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from config.problems import nearest
 from config.training import Model
 from trainer.facts import InMemory, MachineFacts, SensorFacts, Source, sensor_facts
 from trainer.look import Look, learned_grid
 from trainer.parts import cuts
-from trainer.wording import counted
+from trainer.wording import counted, listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -139,6 +140,18 @@ def check_sources(
     warnings += _about_sensors(sensors, kept, categories)
     warnings += [text for facts in machines for text in _about_times(facts)]
     return Verdict(machines, sensors, tuple(errors), tuple(warnings), grid, kept)
+
+
+def undeclarable(channels: Collection[str], sensors: Collection[str]) -> tuple[str, ...]:
+    """What is declared of sensors that no history has, each with the name that was probably meant."""
+    texts = []
+    for name in sorted({*channels} - {*sensors}):
+        close = nearest(name, {*sensors} - {*channels})
+        known = f"nearest known: {close}" if close else f"known: {listed(sorted(sensors))}"
+        texts.append(
+            f"readings.channels.{name}: must be a sensor of the history, got none of this name; {known}"
+        )
+    return tuple(texts)
 
 
 def _strangers(sources: Sequence[Source]) -> list[str]:

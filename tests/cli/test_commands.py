@@ -226,6 +226,46 @@ def test_data_without_a_sensor_that_the_bundle_knows_are_refused_with_both_named
     assert ended.err.startswith(f"left out: {text}")
 
 
+def test_sensors_of_the_model_that_a_machine_lacks_are_named_once(
+    anomalyd: Run, config: Path, tmp_path: Path
+) -> None:
+    plant.promote(tmp_path / "state")
+    bundle = "2025-01-01T09-00-00Z-0001"
+    for name, column in (("press-1", "presure"), ("press-2", "presure"), ("press-3", "pressure")):
+        rows = [f"{plant.START + 1000 * i},40,{i % 2},0" for i in range(60)]
+        (tmp_path / f"{name}.csv").write_text("\n".join([f"timestamp,flow,{column},label", *rows]))
+    files = [tmp_path / f"press-{i}.csv" for i in (1, 2, 3)]
+    for command in ("replay", "evaluate"):
+        ended = anomalyd(command, *files)
+        assert ended.code == 0, ended.err
+        assert [line for line in ended.err.splitlines() if line.startswith("warning: ")] == [
+            (
+                f"warning: press-1, press-2: has no column for pressure, temperature of bundle {bundle}, so "
+                "that 2 sensors of 3 will count as missing; is presure pressure?"
+            ),
+            (
+                f"warning: press-3: has no column for temperature of bundle {bundle}, so "
+                "that 1 sensor of 3 will count as missing"
+            ),
+        ]
+
+
+def test_a_sensor_that_is_declared_and_nowhere_recorded_is_told_before_anything_else(
+    anomalyd: Run, config: Path, tmp_path: Path
+) -> None:
+    config.write_text(config.read_text().replace("{interval: 1s}", "{channels: {spede: angle}}"))
+    history = tmp_path / "press.csv"
+    history.write_text(
+        "\n".join(["timestamp,speed,power", *(f"{1000 + i},{i % 7},{i % 5}" for i in range(9))])
+    )
+    text = "readings.channels.spede: must be a sensor of the history, got none of this name"
+    for command in (("train",), ("train", "--per-machine"), ("tune",)):
+        ended = anomalyd(*command, history)
+        assert ended.code == 65
+        assert ended.err.startswith(f"warning: {text}; nearest known: speed\n")
+    assert f"note: {text}; nearest known: speed" in anomalyd("check-data", history).out.splitlines()
+
+
 def test_replay_without_a_bundle_says_what_to_do(anomalyd: Run, config: Path, tmp_path: Path) -> None:
     history = tmp_path / "press.csv"
     history.write_text("timestamp,a\n1,2\n2,3\n")

@@ -5,7 +5,7 @@ import pytest
 
 from detector.history import History
 from tests.trainer.examples import SECOND, START, pump, settings, with_values
-from trainer.verdict import Verdict, check, rows_needed
+from trainer.verdict import Verdict, check, rows_needed, undeclarable
 
 ENOUGH = rows_needed(settings().trainer)
 
@@ -69,6 +69,16 @@ def test_holes_and_empty_cells_cost_windows() -> None:
             f"got 99, 0 and 0 from 300 rows; {ENOUGH} rows without holes are enough at trainer.window 6; "
             "186 more windows with less than trainer.min_coverage of all values"
         ),
+    )
+
+
+def test_what_is_declared_of_no_sensor_is_told_with_the_one_that_was_meant() -> None:
+    assert undeclarable({"flow", "presure", "x"}, {"flow", "pressure"}) == (
+        (
+            "readings.channels.presure: must be a sensor of the history, got none of this name; "
+            "nearest known: pressure"
+        ),
+        "readings.channels.x: must be a sensor of the history, got none of this name; known: flow, pressure",
     )
 
 

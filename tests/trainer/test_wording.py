@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.wording import counted, duration, rounded
+from trainer.wording import DAY, counted, duration, rounded
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,7 @@ from trainer.wording import counted, duration, rounded
         (1000, "1 s"),
         (420_768, "7.01 min"),
         (7_200_000, "2 h"),
+        (DAY, "1 day"),
         (9e8, "10.4 days"),
     ],
 )
