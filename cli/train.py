@@ -78,12 +78,12 @@ def train_one(history: tuple[Path, ...], settings: Settings, machine: str | None
     turn = turn_of(histories, settings, machine, tuple(path.name for path in history))
     if as_json:
         click.echo(msgspec.json.encode(summary(turn)).decode())
-        return
-    print_lines(_described(turn, settings, machine))
-    click.echo()
-    threshold = turn.trained.manifest.threshold
-    assert threshold.evidence is not None, "a bundle that was just made tells all it knows"
-    print_candidates(threshold, threshold.evidence)
+    else:
+        print_lines(_described(turn, settings, machine))
+        click.echo()
+        threshold = turn.trained.manifest.threshold
+        assert threshold.evidence is not None, "a bundle that was just made tells all it knows"
+        print_candidates(threshold, threshold.evidence)
     for text in turn.trained.advice:
         note(f"hint: {text}")
 
@@ -105,6 +105,8 @@ def _described(turn: Turn, settings: Settings, machine: str | None) -> Iterator[
     alerts, time = counted(int(metrics["held_back_alerts"]), "alert"), metrics["held_back_days"] * DAY
     yield "held back", f"{alerts} in {duration(time)}"
     yield "decision", f"{'' if turn.decision.promote else 'not '}in service: {turn.decision.text}"
+    if turn.pruned:
+        yield "deleted", f"{counted(len(turn.pruned), 'old bundle')} (bundles.max_size)"
     if "report.html" in turn.trained.files:
         yield "report", str(settings.state_dir / "bundles" / manifest.id / "report.html")
 
@@ -257,6 +259,7 @@ def summary(turn: Turn) -> dict[str, Any]:
         "reason": turn.decision.reason,
         "text": turn.decision.text,
         "champion_before": turn.champion,
+        "pruned": turn.pruned,
         "sensors": manifest.sensors,
         "window": manifest.window.length,
         "interval_ms": manifest.grid.interval,
