@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import resource
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,6 +77,6 @@ def _service() -> Finding:
             f"no unit {UNIT}: nobody starts the daemon after a crash or a reboot",
             "install the units as systemd/README.md says",
         )
-    if not any(Path(folder).glob(f"*.wants/{UNIT}") for folder in UNITS):
+    if not [*chain.from_iterable(Path(folder).glob(f"*.wants/{UNIT}") for folder in UNITS)]:
         return warning("service", f"{unit} is not enabled", "systemctl enable --now anomalyd")
     return ok("service", f"{unit}, enabled")

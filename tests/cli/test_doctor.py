@@ -20,7 +20,8 @@ from typing import Any
 
 import pytest
 
-from daemon.doctor import host
+from daemon.doctor import host, rivals
+from daemon.intake import Message
 from daemon.store import Store, now
 from tests import plant
 from tests.cli.conftest import Ended
@@ -411,6 +412,20 @@ def test_a_daemon_elsewhere_that_says_the_same_status_is_a_warning(
     assert "another one does, elsewhere" in found["daemons"][0]["found"]
     said = client.messages("anomalyd/status")
     assert {status["status"] for status in said} == {"online"}, "nothing false is said"
+
+
+def test_a_daemon_that_restarts_while_it_is_listened_to_is_no_rivalry(tmp_path: Path) -> None:
+    def status(number: int, *, retained: bool = False) -> Message:
+        word = b"offline" if number == 1 else b"online"
+        payload = b'{"status": "%b", "at": "%d", "version": "1"}' % (word, number)
+        return Message("anomalyd/status", payload, 0, 1, number, 0, retained)
+
+    settings = Setup(tmp_path, 1).settings
+    known = [status(0, retained=True), status(0)]  # the doctor says what is known again
+    calm = rivals.examine(settings, [*known, status(1), status(2)], running=True)
+    assert (calm.verdict, calm.found) == ("ok", "anomalyd/status says online")
+    fight = rivals.examine(settings, [*known, status(1), status(2), status(3)], running=True)
+    assert (fight.verdict, fight.found.split(":")[0]) == ("failure", "anomalyd/status was announced 3 times")
 
 
 def test_two_daemons_that_throw_each_other_out_are_seen(
