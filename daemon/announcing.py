@@ -10,7 +10,15 @@ from daemon import payloads
 from daemon.publisher import Outgoing
 from daemon.store import now
 from detector.alerts import Change
-from detector.events import AlertChanged, NotScored, ReadingDropped, Scored, StateChanged, ValueIgnored
+from detector.events import (
+    AlertChanged,
+    ClockFailed,
+    NotScored,
+    ReadingDropped,
+    Scored,
+    StateChanged,
+    ValueIgnored,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,10 +56,8 @@ class Announcer:
             if isinstance(event, Scored):
                 if scores:
                     self._score(event, pipeline)
-            elif isinstance(event, ReadingDropped):
-                self._tally.count("reading_dropped", event.reason, machine=event.reading.machine)
-            elif isinstance(event, ValueIgnored):
-                self._tally.count("value_ignored", event.reason, machine=event.machine, sensor=event.sensor)
+            elif isinstance(event, ReadingDropped | ValueIgnored | ClockFailed):
+                self._count(event)
             elif isinstance(event, NotScored):
                 log.debug("window_not_scored", machine=event.machine, reason=event.reason)
             elif isinstance(event, StateChanged):
@@ -69,6 +75,15 @@ class Announcer:
                     at=payloads.iso(event.at),
                     sensor=event.sensors[0].sensor,
                 )
+
+    def _count(self, event: ReadingDropped | ValueIgnored | ClockFailed) -> None:
+        count = self._tally.count
+        if isinstance(event, ReadingDropped):
+            count("reading_dropped", event.reason, machine=event.reading.machine)
+        elif isinstance(event, ValueIgnored):
+            count("value_ignored", event.reason, machine=event.machine, sensor=event.sensor)
+        else:
+            count("clock_failed", event.reason, machine=event.machine, at=payloads.iso(event.at))
 
     def state(self, event: StateChanged) -> None:
         """Tells of a machine's present state."""

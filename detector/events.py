@@ -8,6 +8,7 @@ import msgspec
 
 from detector.alerts import Change, OpenAlert, Severity
 from detector.blame import SensorShare
+from detector.clock import ClockFault
 from detector.reading import Dropped, Ignored, Reading
 
 
@@ -35,6 +36,14 @@ class ReadingDropped(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     reading: Reading
     reason: Dropped
+
+
+class ClockFailed(msgspec.Struct, frozen=True, gc=False):
+    """A machine's clock was set back or stands still; `at` is the time that it shows."""
+
+    machine: str
+    at: int
+    reason: ClockFault
 
 
 class ValueIgnored(msgspec.Struct, frozen=True, gc=False):
@@ -113,4 +122,4 @@ class StateChanged(msgspec.Struct, frozen=True, gc=False):
     alert: OpenAlert | None
 
 
-Event = ReadingDropped | ValueIgnored | NotScored | Scored | AlertChanged | StateChanged
+Event = ReadingDropped | ClockFailed | ValueIgnored | NotScored | Scored | AlertChanged | StateChanged
