@@ -10,7 +10,7 @@ from config.connection import Mqtt
 from config.problems import UnmetError, shown
 from config.quantities import format_duration
 from config.section import File, Section, rule
-from config.streams import Alerts, Log, Readings, Scores, State, Status, Store
+from config.streams import Alerts, Log, Metrics, Readings, Scores, State, Status, Store
 from config.topics import may_meet
 from config.training import Bundles, History, Retrain, Trainer
 
@@ -30,6 +30,7 @@ class Settings(Section, frozen=True):
     trainer: Trainer = Trainer()
     bundles: Bundles = Bundles()
     retrain: Retrain = Retrain()
+    metrics: Metrics = Metrics()
     log: Log = Log()
 
     @rule("status", "state", "scores", "alerts")

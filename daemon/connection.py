@@ -15,6 +15,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from config import ConfigError, Problem
+from daemon import reasons
 from daemon.client import Client
 from daemon.intake import Connected, Disconnected, Message, Published, Subscribed, Unsubscribed
 from daemon.store import now
@@ -163,7 +164,7 @@ class Connection:
     ) -> None:
         if reason.is_failure:
             self._refused = True
-            self._intake.put(Disconnected(str(reason), refused=True))
+            self._intake.put(Disconnected(reasons.of_broker(reason), str(reason), refused=True))
             return
         # What the last connection left unanswered is published again from the outbox, in order.
         client.drop_out_messages()
@@ -180,8 +181,9 @@ class Connection:
         )
 
     def _on_connect_fail(self, _client: paho.Client, _: object) -> None:
-        reason = sys.exc_info()[1]  # paho calls this while it handles the error, and does not name it
-        self._intake.put(Disconnected(str(reason or "no connection"), refused=False))
+        error = sys.exc_info()[1]  # paho calls this while it handles the error, and does not name it
+        reason = reasons.of_connecting(error)
+        self._intake.put(Disconnected(reason, str(error or "no connection"), refused=False))
 
     def _on_disconnect(
         self,
@@ -194,7 +196,7 @@ class Connection:
         if self.generation % 2:
             self.generation += 1
         if not self._refused:  # else it is said already
-            self._intake.put(Disconnected(str(reason), refused=False))
+            self._intake.put(Disconnected(reasons.of_broker(reason), str(reason), refused=False))
         self._refused = False
 
     def _on_message(self, _client: paho.Client, _: object, message: paho.MQTTMessage) -> None:
@@ -215,9 +217,9 @@ class Connection:
         self._intake.put(Published(self.generation, mid, refusal))
 
     def _on_subscribe(
-        self, _client: paho.Client, _: object, _mid: int, reasons: list[ReasonCode], _properties: object
+        self, _client: paho.Client, _: object, _mid: int, codes: list[ReasonCode], _properties: object
     ) -> None:
-        refusals = [str(reason) for reason in reasons if reason.is_failure]
+        refusals = [str(code) for code in codes if code.is_failure]
         self._intake.put(Subscribed(self._filter, refusals[0] if refusals else None))
         # Only now nothing that is published from here on can be missed.
         if self._connected is not None:
@@ -225,9 +227,9 @@ class Connection:
             self._connected = None
 
     def _on_unsubscribe(
-        self, _client: paho.Client, _: object, _mid: int, reasons: list[ReasonCode], _properties: object
+        self, _client: paho.Client, _: object, _mid: int, codes: list[ReasonCode], _properties: object
     ) -> None:
-        if not any(reason.is_failure for reason in reasons):
+        if not any(code.is_failure for code in codes):
             self._intake.put(Unsubscribed(self._former))
             self._former = ()
 

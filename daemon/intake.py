@@ -48,9 +48,10 @@ class Connected(msgspec.Struct, frozen=True, gc=False):
 
 
 class Disconnected(msgspec.Struct, frozen=True, gc=False):
-    """The connection is gone, or was refused."""
+    """The connection is gone, or was refused; `reason` is a word of `daemon.reasons`, `detail` a text."""
 
     reason: str
+    detail: str
     refused: bool
 
 
@@ -142,6 +143,21 @@ class Intake:
             self._messages.append(item)
         elif item is not None:
             self._notices.append(item)
+
+    @property
+    def received(self) -> int:
+        """Messages that ever came."""
+        return self._put + self._refused
+
+    @property
+    def waiting(self) -> int:
+        """Messages that wait to be taken."""
+        return self._put - self._taken
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Their payloads together."""
+        return self._put_bytes - self._taken_bytes
 
     def overflowed(self) -> int:
         """Messages turned away since the last call."""
