@@ -18,7 +18,7 @@ from daemon.publisher import Outgoing
 from daemon.store import now
 from daemon.transaction import Transaction
 from detector.alerts import Change
-from detector.events import AlertChanged, ReadingDropped, StateChanged
+from detector.events import AlertChanged, ClockFailed, ReadingDropped, StateChanged
 from detector.reading import Reading
 
 if TYPE_CHECKING:
@@ -180,13 +180,19 @@ class Service:
                 readings.append(decoded)
         transaction.texts = self._decoder.new_texts()
         events = self.pipeline.on_readings(readings)
-        dropped = {id(event.reading) for event in events if isinstance(event, ReadingDropped)}
+        dropped = {id(event.reading): event for event in events if isinstance(event, ReadingDropped)}
         transaction.readings = (
             [reading for reading in readings if id(reading) not in dropped] if dropped else readings
         )
-        for name in {reading.machine for reading in transaction.readings}:
+        proofs = {id(event.reading) for event in events if isinstance(event, ClockFailed)}
+        if proofs:
+            kept = enumerate(transaction.readings)
+            transaction.begins = [place for place, reading in kept if id(reading) in proofs]
+        touched = {reading.machine for reading in transaction.readings}
+        for name in touched.union(event.reading.machine for event in dropped.values()):
             machine = self.pipeline.machine(name)
-            if machine is not None:
+            # What came too late is not stored, but what it tells of the machine's clock is.
+            if machine is not None and (name in touched or machine.overtaken is not None):
                 transaction.snapshots[name] = machine.snapshot()
         return events
 

@@ -38,12 +38,24 @@ class ReadingDropped(msgspec.Struct, frozen=True, eq=False, gc=False):
     reason: Dropped
 
 
-class ClockFailed(msgspec.Struct, frozen=True, gc=False):
-    """A machine's clock was set back or stands still; `at` is the time that it shows."""
+class ClockFailed(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """A machine's clock was set back or stands still, as this reading proves.
 
-    machine: str
-    at: int
+    The first that is taken after a clock was set back is this one.
+    """
+
+    reading: Reading
     reason: ClockFault
+
+    @property
+    def machine(self) -> str:
+        """Whose clock it is."""
+        return self.reading.machine
+
+    @property
+    def at(self) -> int:
+        """What it shows."""
+        return self.reading.at
 
 
 class ValueIgnored(msgspec.Struct, frozen=True, gc=False):

@@ -170,7 +170,7 @@ class Pipeline:
         fault = machine.judge_clock(reading, samples) if isinstance(samples, Dropped) else None
         if fault is None:
             return samples
-        self._turns.append([ClockFailed(machine.name, reading.at, fault)])
+        self._turns.append([ClockFailed(reading, fault)])
         if fault is ClockFault.STANDS_STILL:
             return samples
         self._flush(events)  # its window takes another place

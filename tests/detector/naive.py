@@ -27,7 +27,6 @@ class Sampling:
     sensors: tuple[str, ...]
     grid: Grid
     lateness: int
-    first: int = 0  # time of the first reading after the clock was set back
     accepted: list[Reading] = field(default_factory=list)
     samples: list[tuple[int, Row]] = field(default_factory=list)
 

@@ -199,7 +199,7 @@ def follow(
     following = Following(machine, made, made.grid, model, Alerting(machine, policy))
     for number, era in enumerate(eras(from_now, made, stream)):
         if number:
-            following.events.append(ClockFailed(machine, era.first, ClockFault.SET_BACK))
+            following.events.append(ClockFailed(era.accepted[0], ClockFault.SET_BACK))
             following.alerting.machine = f"{machine}\0{number}"
         following.grid = era.grid
         for samples in stretches(counted(era.samples, made), made.window.max_gap):
@@ -225,7 +225,6 @@ def eras(readings: Sequence[Reading], made: Manifest, stream: StreamPolicy) -> l
             late = [late[-1]]
         elif len(late) >= 10 and own >= wait:
             found.append(Sampling(made.sensors, phase_of(made, readings[i:]), stream.lateness))
-            found[-1].first = reading.at
             found[-1].feed(reading)
             late = []
     return found
