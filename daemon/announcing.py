@@ -80,13 +80,13 @@ class Announcer:
                 )
 
     def _count(self, event: ReadingDropped | ValueIgnored | ClockFailed) -> None:
-        count = self._tally.count
         if isinstance(event, ReadingDropped):
-            count("reading_dropped", event.reason, machine=event.reading.machine)
+            self._tally.count("reading_dropped", event.reason, machine=event.reading.machine)
         elif isinstance(event, ValueIgnored):
-            count("value_ignored", event.reason, machine=event.machine, sensor=event.sensor)
+            self._tally.count("value_ignored", event.reason, machine=event.machine, sensor=event.sensor)
         else:
-            count("clock_failed", event.reason, machine=event.machine, at=payloads.iso(event.at))
+            at = payloads.iso(event.at)
+            self._tally.count("clock_failed", event.reason, machine=event.machine, at=at)
 
     def state(self, event: StateChanged) -> None:
         """Tells of a machine's present state."""

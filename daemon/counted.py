@@ -39,6 +39,9 @@ COUNTED: Mapping[str, Counted] = {
         ("intake_full",),
     ),
     "reading_dropped": Counted("readings_dropped", "Readings that were left out.", tuple(Dropped)),
+    "clock_stepped": Counted(
+        "clock_steps", "Times that this host's own clock was set, by NTP or by hand.", ("forward", "back")
+    ),
     "clock_failed": Counted(
         "clocks_failed",
         "Clocks of machines that were set back, or stand still so that all readings look like one.",

@@ -75,7 +75,8 @@ class Machine:
         self.alerts = AlertTracker()
         self.state: MachineState | None = None  # until the first reading
         self.since = 0
-        self.heard_at: int | None = None
+        self.heard = False  # since the last look at the clock
+        self.heard_at: int | None = None  # as the clock showed then
         self.era = 0
         self.overtaken: Overtaken | None = None
         self.detector: Detector | None = None
@@ -100,9 +101,7 @@ class Machine:
                 return misplaced
         taken = [] if self.detector is None else self._sample(reading, self.detector)
         if not isinstance(taken, Dropped):
-            self.overtaken = None
-            if received_at is not None:
-                self.heard_at = received_at
+            self.overtaken, self.heard = None, True
         return taken
 
     def judge_clock(self, reading: Reading, reason: Dropped) -> ClockFault | None:
@@ -210,10 +209,15 @@ class Machine:
         model = self.detector.manifest.id if self.detector else None
         return StateChanged(self.name, at, self.state, self.since, model, self.alerts.alert)
 
+    def shift_clock(self, step: int) -> None:
+        """Takes into account that our clock was set forward by so many milliseconds, or back."""
+        if self.heard_at is not None:
+            self.heard_at += step
+
     def declare_silence(self, now: int) -> list[Event]:
         """Makes the machine silent if nothing usable has come for too long, counted from the first call."""
-        if self.heard_at is None:
-            self.heard_at = now
+        if self.heard or self.heard_at is None:
+            self.heard, self.heard_at = False, now
         limit = self._stream.silent_after
         if limit is None or self.state is MachineState.SILENT:
             return []

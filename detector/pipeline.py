@@ -82,8 +82,16 @@ class Pipeline:
         self._flush(events)
         return events
 
-    def on_tick(self, now: int) -> list[Event]:
-        """Takes the time in milliseconds since the epoch; may declare machines silent, and scores nothing."""
+    def on_tick(self, now: int, *, step: int = 0) -> list[Event]:
+        """Looks at the clock; may declare machines silent, and scores nothing.
+
+        Args:
+            now: Milliseconds since the epoch.
+            step: By how much the clock was set forward (or back, below 0) since the last look.
+        """
+        if step:
+            for machine in self._machines.values():
+                machine.shift_clock(step)
         return [event for machine in self._machines.values() for event in machine.declare_silence(now)]
 
     def machine(self, name: str) -> Machine | None:

@@ -32,6 +32,7 @@ from tests.detector.examples import (
     alert_policies,
     assert_same,
     detector,
+    machine_of,
     manifest,
     manifests,
     pipeline,
@@ -227,6 +228,20 @@ def test_a_clock_that_stands_still_is_told_once_and_the_machine_falls_silent() -
     assert states == [MachineState.SILENT]
     events = target.on_readings(steady(5, begin=500))
     assert of(ReadingDropped, events) == []
+
+
+@pytest.mark.parametrize("step", [HOUR, -HOUR, 10**12, -(10**12)])
+def test_silence_is_as_long_as_it_is_whatever_becomes_of_our_own_clock(step: int) -> None:
+    target = pipeline(detector(), stream=StreamPolicy(silent_after=5 * MINUTE))
+    target.on_readings([reading(0, flow=1, load=1)])
+    assert target.on_tick(START) == []
+    assert target.on_tick(START + 4 * MINUTE) == []
+    target.on_readings([reading(1, machine="lathe", flow=1, load=1)])  # in the second in which it was set
+    assert target.on_tick(START + step + 5 * MINUTE, step=step) == []
+    (silent,) = target.on_tick(START + step + 5 * MINUTE + 1)
+    assert (type(silent), machine_of(silent)) == (StateChanged, "press-1")
+    assert target.on_tick(START + step + 10 * MINUTE) == []
+    assert [machine_of(event) for event in target.on_tick(START + step + 10 * MINUTE + 1)] == ["lathe"]
 
 
 def test_a_message_that_comes_again_with_each_connection_is_no_clock_that_stands_still() -> None:
