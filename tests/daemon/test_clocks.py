@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,7 +28,11 @@ from detector.pipeline import Pipeline
 from detector.reading import Reading
 from registry.champions import Registry
 from tests import plant
+from tests.conftest import Setup
 from tests.daemon.wire import Wire, connected
+from tests.real_client import Client
+from tests.real_daemon import ROOT, Daemon
+from tests.waiting import wait_until
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
@@ -166,3 +171,65 @@ def test_what_was_before_a_clock_was_set_back_ages_as_if_it_had_gone_on(
     assert [r.at for r in store.readings("pump", 0)] == [1]
     assert [r.at for r in store.readings("press", 0)] == [0, DAY, 2 * DAY, 3 * DAY]
     store.close()
+
+
+class Clock:
+    """The clock of a process, which the test sets."""
+
+    def __init__(self, folder: Path, ahead: int) -> None:
+        self._file = folder / "offset"
+        self.set(ahead)
+        paths = [str(ROOT / "tests" / "daemon" / "clock"), str(ROOT)]
+        self.environ = {"OFFSET_OF_CLOCK": str(self._file), "PYTHONPATH": os.pathsep.join(paths)}
+
+    def set(self, ahead: int) -> None:
+        """Sets it so many seconds ahead of the real time."""
+        other = self._file.with_suffix(".new")
+        other.write_text(str(ahead), encoding="ascii")
+        other.rename(self._file)
+
+
+YEAR_1970 = -int(time.time()) + 100
+YEAR_2106 = 4_291_747_200 - int(time.time())
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(0, 3600), (0, -3600), (YEAR_1970, 0), (YEAR_2106, 0), (0, YEAR_2106), (0, YEAR_1970)],
+    ids=["an hour ahead", "an hour back", "boot in 1970", "boot in 2106", "to 2106", "to 1970"],
+)
+def test_this_host_s_clock_may_be_set_and_the_daemon_goes_on_and_calls_no_machine_silent(
+    setup: Setup, client: Client, run_daemon: Callable[..., Daemon], tmp_path: Path, before: int, after: int
+) -> None:
+    plant.promote(setup.state)
+    clock = Clock(tmp_path, before)
+    daemon = run_daemon(setup.file, **clock.environ)
+    daemon.wait("broker_connected")
+    begin = 1000 * (int(time.time()) - 200)  # the machines' clock is right
+
+    def publish(second: int) -> None:
+        for machine in ("press", "lathe"):
+            ((topic, payload),) = plant.messages(
+                plant.history(1, machine=machine, start=begin + 1000 * second)
+            )
+            client.publish(topic, payload)
+
+    def stored() -> list[int]:
+        store = Store(setup.state / "store.sqlite", read_only=True)
+        times = [reading.at for reading in store.readings("lathe", 0)]
+        store.close()
+        return times
+
+    for second in range(10):
+        publish(second)
+    wait_until(lambda: len(stored()) == 10, "the readings before")
+    clock.set(after)
+    (seconds,) = [daemon.wait("clock_stepped")["seconds"]]
+    assert abs(seconds - (after - before)) < 2
+    for second in range(10, 20):
+        publish(second)
+    wait_until(lambda: len(stored()) == 20, "the readings after")
+    for machine in ("press", "lathe"):
+        states = [each["state"] for each in client.messages(f"anomalyd/{machine}/state")]
+        assert states == ["warming_up", "normal"]
+    assert daemon.end() == 0
