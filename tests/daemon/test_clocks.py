@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -189,6 +190,18 @@ class Clock:
         other.rename(self._file)
 
 
+def _touched(file: Path, before: int) -> bool:
+    return file.stat().st_mtime_ns != before
+
+
+def looks(setup: Setup, times: int) -> None:
+    """Waits until the daemon has looked at the clock so many times more."""
+    alive = setup.state / "alive"
+    for _ in range(times):
+        before = alive.stat().st_mtime_ns
+        wait_until(partial(_touched, alive, before), "a tick")
+
+
 YEAR_1970 = -int(time.time()) + 100
 YEAR_2106 = 4_291_747_200 - int(time.time())
 
@@ -223,9 +236,11 @@ def test_this_host_s_clock_may_be_set_and_the_daemon_goes_on_and_calls_no_machin
     for second in range(10):
         publish(second)
     wait_until(lambda: len(stored()) == 10, "the readings before")
+    looks(setup, 2)  # so that no reading has come since the last look at the clock
     clock.set(after)
     (seconds,) = [daemon.wait("clock_stepped")["seconds"]]
     assert abs(seconds - (after - before)) < 2
+    looks(setup, 2)
     for second in range(10, 20):
         publish(second)
     wait_until(lambda: len(stored()) == 20, "the readings after")
