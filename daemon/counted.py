@@ -33,6 +33,11 @@ COUNTED: Mapping[str, Counted] = {
         "Messages that are no readings; they are kept as dead letters.",
         tuple(RefusalReason),
     ),
+    "dead_letter_replayed": Counted(
+        "dead_letters_replayed",
+        "Dead letters that were read once more, by what they are now.",
+        ("scored", "stored", "duplicate", "refused"),
+    ),
     "message_dropped": Counted(
         "messages_dropped",
         "Messages at QoS 0 that found the daemon too busy.",
