@@ -14,7 +14,7 @@ import structlog
 
 from config import ConfigError, load, read_password
 from config.policies import alert_policy, milliseconds, stream_policy
-from daemon import logs, payloads
+from daemon import failpoints, logs, payloads
 from daemon.announcing import Announcer
 from daemon.connection import Connection, topic_filter
 from daemon.decoding import Decoder
@@ -49,10 +49,11 @@ def run(path: Path, settings: Settings) -> None:
     Raises:
         LockedError: Another daemon uses the state directory.
         StoreError: The store cannot be used.
-        ConfigError: The password cannot be read.
+        ConfigError: The password cannot be read, or there is no such failpoint.
         OSError: The state directory or a certificate cannot be used.
     """
     logs.configure(settings.log.level, settings.log.format)
+    failpoints.arm(os.environ)
     daemon = Daemon(path, settings)
     signal.signal(signal.SIGHUP, lambda *_: daemon.ask_reload())
     for number in (signal.SIGTERM, signal.SIGINT):
