@@ -32,6 +32,7 @@ class Client(paho.Client):
     _may_read = True  # whether the next packet may be read from the socket
     _read_at = 0.0
     failure: OSError | None = None  # what reading last raised; paho keeps it to itself
+    turns = 0  # of the network thread's loop, at least one a second while there is a connection
     crowded: Callable[[], bool] = staticmethod(lambda: False)  # whether messages should stay with the broker
 
     def _sock_recv(self, bufsize: int) -> bytes:
@@ -73,6 +74,11 @@ class Client(paho.Client):
         ):
             result = super().loop_read(max_packets)
         return result
+
+    def loop_misc(self) -> MQTTErrorCode:
+        """Ends each turn of the loop."""
+        self.turns += 1
+        return super().loop_misc()
 
     def acknowledge(self, mids: Sequence[int]) -> None:
         """Acknowledges messages at QoS 1 by their packet identifiers."""

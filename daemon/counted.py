@@ -10,6 +10,7 @@ from daemon import reasons
 from daemon.decoding import RefusalReason
 from daemon.losses import LOSSES, REFUSALS
 from daemon.reasons import OTHER
+from detector.clock import ClockFault
 from detector.reading import Dropped, Ignored
 
 
@@ -33,12 +34,25 @@ COUNTED: Mapping[str, Counted] = {
         "Messages that are no readings; they are kept as dead letters.",
         tuple(RefusalReason),
     ),
+    "dead_letter_replayed": Counted(
+        "dead_letters_replayed",
+        "Dead letters that were read once more, by what they are now.",
+        ("scored", "stored", "duplicate", "refused"),
+    ),
     "message_dropped": Counted(
         "messages_dropped",
         "Messages at QoS 0 that found the daemon too busy.",
         ("intake_full",),
     ),
     "reading_dropped": Counted("readings_dropped", "Readings that were left out.", tuple(Dropped)),
+    "clock_stepped": Counted(
+        "clock_steps", "Times that this host's own clock was set, by NTP or by hand.", ("forward", "back")
+    ),
+    "clock_failed": Counted(
+        "clocks_failed",
+        "Clocks of machines that were set back, or stand still so that all readings look like one.",
+        tuple(ClockFault),
+    ),
     "value_ignored": Counted("values_ignored", "Single values that count as missing.", tuple(Ignored)),
     "broker_lost": Counted(
         "broker_losses",
@@ -85,6 +99,11 @@ COUNTED: Mapping[str, Counted] = {
         "store_failures",
         "Attempts to write the store that the disk or another process prevented.",
         (*reasons.STORE, OTHER),
+    ),
+    "thread_hung": Counted(
+        "thread_hung_seconds",
+        "Seconds for which a stuck thread has kept the watchdog unfed.",
+        ("network",),
     ),
     "thread_failed": Counted("threads_failed", "Threads that ended with an error, and are started anew."),
 }

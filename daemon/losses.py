@@ -20,6 +20,7 @@ CUT_REPEATEDLY = "cut_repeatedly"
 CLOSED = "closed"
 CLOSED_UNANSWERED = "closed_unanswered"
 THREAD_DIED = "thread_died"
+UNSPECIFIED = "Unspecified error"  # what paho makes of an end without a reason
 
 # OpenSSL's numbers of what is wrong with a certificate (x509_vfy.h).
 VERIFICATIONS: Mapping[int, str] = {
@@ -75,7 +76,14 @@ LOSSES = (
     *(CLOSED, CLOSED_UNANSWERED, CUT_REPEATEDLY, THREAD_DIED),
     # What brokers do say when they hang up (MQTT 5, section 2.4).
     *("keep_alive_timeout", "packet_too_large", "quota_exceeded", "receive_maximum_exceeded"),
-    *("server_shutting_down", SESSION_TAKEN_OVER, "administrative_action", "not_authorized"),
+    *(
+        "malformed_packet",
+        "protocol_error",
+        "server_shutting_down",
+        SESSION_TAKEN_OVER,
+        "administrative_action",
+        "not_authorized",
+    ),
     *("qos_not_supported", "retain_not_supported"),
     OTHER,
 )
@@ -130,7 +138,7 @@ def of_end(reason: ReasonCode, *, error: BaseException | None, stood: bool, by_b
         stood: Whether the broker had accepted it.
         by_broker: Whether the reason came from the broker.
     """
-    if by_broker or str(reason) == "Keep alive timeout":
+    if by_broker or str(reason) != UNSPECIFIED:
         return Loss(of_broker(reason), str(reason))
     if not stood and isinstance(error, ssl.SSLError):
         return of_error(error)

@@ -12,14 +12,15 @@ import structlog
 from daemon import losses, reasons
 from daemon.decoding import Refusal, RefusalReason
 from daemon.failpoints import failpoint
+from daemon.following import follow, read
 from daemon.intake import Connected, Disconnected, Published, Subscribed, Unsubscribed
 from daemon.notify import notify
 from daemon.publisher import Outgoing
+from daemon.replaying import Replaying
 from daemon.store import now
 from daemon.transaction import Transaction
 from detector.alerts import Change
-from detector.events import AlertChanged, ReadingDropped, StateChanged
-from detector.reading import Reading
+from detector.events import AlertChanged, StateChanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -35,16 +36,19 @@ if TYPE_CHECKING:
     from daemon.tally import Tally
     from detector.events import Event
     from detector.pipeline import Champions, Pipeline
+    from detector.reading import Reading
     from detector.scoring import Detector
 
 MOST = 1000  # messages in one step: enough to fill batches, few enough to keep a step well below a second
 APART = 0.004  # seconds from one step to the next, so that under load a commit is worth its while
 TICK = 1.0  # seconds between looks at the clock, and that a step waits for the first message
 ALIVE = "alive"  # file in the state directory whose age is that of the last sign of life
+STEP = 1000  # milliseconds; less is a clock that is being slewed, or a late look at it
 PRUNE_EVERY = 10.0  # seconds
 RETRY = 0.5  # seconds until a full disk is tried again
 RESUBSCRIBE = 60.0  # seconds until a refused subscription is asked for again
 PERMIT_READING = "let mqtt.username read there (Mosquitto: topic read, in acl_file)"
+STILL = 60  # looks, of which there is one a second, at a network thread that should turn once a second
 LEAVE_WITHIN = 1.0  # seconds; with retry 0.5, store 2 x 0.5, child 0.5, network 1 the end comes within 5
 
 
@@ -75,8 +79,11 @@ class Service:
         self._announcer = announcer
         self._link = link
         self._tally = tally
+        self._replaying = Replaying(store, tally)
         self.stopping = False
+        self._offset = now() - time.monotonic_ns() // 1_000_000
         self._stepped = self._ticked = self._pruned = self._subscribed = 0.0
+        self._still = 0  # looks at a network thread that did nothing
         self._sent: list[int] = []
         self._undeliverable: list[tuple[int, str]] = []
 
@@ -91,8 +98,10 @@ class Service:
             self._hear(notice)
         transaction = Transaction(sent=self._sent, undeliverable=self._undeliverable)
         events = self._follow(messages, transaction) if messages else []
+        taken = len(transaction.readings)
         ticks = time.monotonic() - self._ticked >= TICK
         if ticks:
+            events += self._replaying.step(self._decoder, self.pipeline, transaction)
             events += self._tick()
         self._record(events, transaction)
         # What the broker took is noted with the next readings: a commit of its own would hold them up.
@@ -116,7 +125,7 @@ class Service:
         self._announcer.events(events, stored, self.pipeline)
         self._undeliverable += self._publisher.pump()
         if messages:
-            self._tally.figures.readings += len(transaction.readings)
+            self._tally.figures.readings += taken
             self._measure(messages[0].received_at, len(messages))
 
     def _measure(self, oldest: int, number: int) -> None:
@@ -169,10 +178,7 @@ class Service:
         self._link.heard()
         readings = []
         for message in messages:
-            decoded = self._decoder.decode(message)
-            if isinstance(decoded, Reading) and not self._store.room_for(decoded.sensors):
-                reason = RefusalReason.TOO_MANY_LAYOUTS
-                decoded = Refusal(message, reason, "too many combinations of sensors are stored already")
+            decoded = read(message, self._decoder, self._store)
             if isinstance(decoded, Refusal):
                 if decoded.reason is not RefusalReason.SELF_TEST:
                     transaction.refusals.append(decoded)
@@ -182,16 +188,7 @@ class Service:
             else:
                 readings.append(decoded)
         transaction.texts = self._decoder.new_texts()
-        events = self.pipeline.on_readings(readings)
-        dropped = {id(event.reading) for event in events if isinstance(event, ReadingDropped)}
-        transaction.readings = (
-            [reading for reading in readings if id(reading) not in dropped] if dropped else readings
-        )
-        for name in {reading.machine for reading in transaction.readings}:
-            machine = self.pipeline.machine(name)
-            if machine is not None:
-                transaction.snapshots[name] = machine.snapshot()
-        return events
+        return follow(self.pipeline, readings, transaction)
 
     def _tick(self) -> list[Event]:
         """Looks at the clock."""
@@ -199,8 +196,7 @@ class Service:
         overflowed = self._intake.overflowed()
         if overflowed:
             self._tally.count("message_dropped", "intake_full", overflowed)
-        if self._connection.revive():
-            self._tally.count("broker_lost", losses.THREAD_DIED, host=self._settings.mqtt.host)
+        self._revive()
         if "subscription" in self._announcer.problems and self._ticked - self._subscribed >= RESUBSCRIBE:
             self._subscribed = self._ticked
             self._connection.subscribe()
@@ -210,10 +206,33 @@ class Service:
         if self._ticked - self._pruned >= PRUNE_EVERY:
             self._prune()
         self._show_life()
-        return self.pipeline.on_tick(now())
+        at = now()
+        return self.pipeline.on_tick(at, step=self._step_of_clock(at))
+
+    def _step_of_clock(self, at: int) -> int:
+        """Milliseconds by which this host's clock was set forward (or back, below 0) since the last tick."""
+        offset = at - time.monotonic_ns() // 1_000_000
+        step, self._offset = offset - self._offset, offset
+        if abs(step) < STEP:
+            return 0
+        direction = "forward" if step > 0 else "back"
+        self._tally.report("clock_stepped", direction, level="warning", seconds=step / 1000)
+        return step
+
+    def _revive(self) -> None:
+        if self._connection.revive():
+            self._tally.count("broker_lost", losses.THREAD_DIED, host=self._settings.mqtt.host)
 
     def _show_life(self) -> None:
-        """Feeds systemd's watchdog, and the file that a container's health check looks at."""
+        """Feeds systemd's watchdog, and the file that a container's health check looks at.
+
+        Nothing else does, so that a loop that is stuck, in a lock or a disk that does not answer, is ended
+        and started anew. A network thread that is stuck has no other end either.
+        """
+        self._still = 0 if self._connection.turned() else self._still + 1
+        if self._still >= STILL:
+            self._tally.count("thread_hung", "network", hint="the watchdog is no longer fed")
+            return
         self._tally.figures.turned_at = time.monotonic()
         notify("WATCHDOG=1")
         with suppress(OSError):
@@ -292,7 +311,7 @@ class Service:
                 time.sleep(RETRY)
                 for notice in self._intake.take(0, 0.0)[1]:  # a new connection must hear of the problem
                     self._hear(notice)
-                self._connection.revive()
+                self._revive()
                 self._show_life()  # this is waiting, not hanging
             else:
                 self._tally.figures.committed_at = time.monotonic()
