@@ -14,7 +14,6 @@ from daemon.announcing import Announcer
 from daemon.connection import Connection
 from daemon.decoding import Decoder
 from daemon.intake import Intake, Message
-from daemon.link import Link
 from daemon.publisher import Publisher
 from daemon.service import Service
 from daemon.store import Store, now
@@ -70,7 +69,6 @@ class Inside:
             connection=connection,
             publisher=publisher,
             announcer=self.announcer,
-            link=Link(settings, tally, time.monotonic),
             tally=tally,
         )
 

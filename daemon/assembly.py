@@ -19,7 +19,6 @@ from daemon.announcing import Announcer
 from daemon.connection import Connection, topic_filter
 from daemon.decoding import Decoder
 from daemon.intake import Intake
-from daemon.link import Link
 from daemon.locking import StateLock
 from daemon.notify import notify
 from daemon.publisher import Publisher
@@ -107,7 +106,6 @@ class Daemon:
             connection=connection,
             publisher=publisher,
             announcer=announcer,
-            link=Link(settings, tally, time.monotonic),
             tally=tally,
         )
         self._service.set_problem("bundles", self._serving.problem)

@@ -75,16 +75,9 @@ LOSSES = (
     *(*dict.fromkeys(VERIFICATIONS.values()), "certificate_unusable", "own_certificate", "tls"),
     *(CLOSED, CLOSED_UNANSWERED, CUT_REPEATEDLY, THREAD_DIED),
     # What brokers do say when they hang up (MQTT 5, section 2.4).
-    *("keep_alive_timeout", "packet_too_large", "quota_exceeded", "receive_maximum_exceeded"),
-    *(
-        "malformed_packet",
-        "protocol_error",
-        "server_shutting_down",
-        SESSION_TAKEN_OVER,
-        "administrative_action",
-        "not_authorized",
-    ),
-    *("qos_not_supported", "retain_not_supported"),
+    *("administrative_action", "keep_alive_timeout", "malformed_packet", "not_authorized"),
+    *("packet_too_large", "protocol_error", "qos_not_supported", "quota_exceeded"),
+    *("receive_maximum_exceeded", "retain_not_supported", "server_shutting_down", SESSION_TAKEN_OVER),
     OTHER,
 )
 REFUSALS = (  # what they say when they turn a client down

@@ -14,6 +14,7 @@ from daemon.decoding import Refusal, RefusalReason
 from daemon.failpoints import failpoint
 from daemon.following import follow, read
 from daemon.intake import Connected, Disconnected, Published, Subscribed, Unsubscribed
+from daemon.link import Link
 from daemon.notify import notify
 from daemon.publisher import Outgoing
 from daemon.replaying import Replaying
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from daemon.connection import Connection
     from daemon.decoding import Decoder
     from daemon.intake import Intake, Message, Notice
-    from daemon.link import Link
     from daemon.publisher import Publisher
     from daemon.store import Store
     from daemon.tally import Tally
@@ -66,7 +66,6 @@ class Service:
         connection: Connection,
         publisher: Publisher,
         announcer: Announcer,
-        link: Link,
         tally: Tally,
     ) -> None:
         self._settings = settings
@@ -77,7 +76,7 @@ class Service:
         self._connection = connection
         self._publisher = publisher
         self._announcer = announcer
-        self._link = link
+        self._link = Link(settings, tally, time.monotonic)
         self._tally = tally
         self._replaying = Replaying(store, tally)
         self.stopping = False

@@ -13,7 +13,6 @@ from config.policies import alert_policy, stream_policy
 from daemon.announcing import Announcer
 from daemon.decoding import Decoder
 from daemon.intake import CROWD, Intake, Message, Published
-from daemon.link import Link
 from daemon.publisher import Publisher
 from daemon.service import Service
 from daemon.store import Store
@@ -48,7 +47,6 @@ def service(tmp_path: Path, store: Store) -> Callable[[Wire, Intake], Service]:
             connection=wire,
             publisher=publisher,
             announcer=Announcer(settings, publisher, tally, version="1"),
-            link=Link(settings, tally, time.monotonic),
             tally=tally,
         )
 
