@@ -95,9 +95,9 @@ class Loss(msgspec.Struct, frozen=True, gc=False):
     detail: str
 
     @property
-    def hint(self) -> str | None:
+    def hint(self) -> str:
         """What a person can do about it."""
-        return HINTS.get(self.reason)
+        return HINTS.get(self.reason, "the broker's log may say more")
 
 
 def of_error(error: BaseException | None) -> Loss:

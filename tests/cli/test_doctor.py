@@ -173,6 +173,20 @@ def test_a_wrong_configuration_is_a_finding_in_json_and_ends_with_78(
     assert anomalyd("doctor", "--config", setup.file).code == 78
 
 
+def test_a_certificate_that_cannot_be_read_is_a_mistake_of_the_configuration(
+    tmp_path: Path, broker: Broker, doctor: Doctor
+) -> None:
+    setup = Setup(tmp_path, broker.port)
+    tls = {"enabled": True, "ca_file": str(tmp_path / "none.crt")}
+    setup.write(mqtt={"host": "localhost", "port": broker.port, "tls": tls})
+    code, found = doctor(setup)
+    assert code == 78
+    right, wrong = found["configuration"]
+    assert (right["verdict"], wrong["verdict"]) == ("ok", "failure")
+    assert "mqtt.tls.ca_file: must be a readable file of certificates" in wrong["found"]
+    assert "port" in found, "what comes before is said"
+
+
 TLS_BROKER = "cafile {0}/ca.crt\ncertfile {0}/{1}.crt\nkeyfile {0}/{1}.key\nrequire_certificate true\n"
 
 
