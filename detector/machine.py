@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from detector.alerts import AlertPolicy, AlertTracker, Change, OpenAlert
+from detector.alerts import AlertPolicy, AlertTracker, Change, OpenAlert, OpenSilence, silence_id
 from detector.blame import SensorShare, blame
 from detector.events import (
     AlertChanged,
@@ -16,9 +16,12 @@ from detector.events import (
     NotScored,
     NotScoredReason,
     Scored,
+    SensorChanged,
+    SilenceChanged,
     StateChanged,
 )
 from detector.grid import Grid
+from detector.health import Health, Noted, SensorState
 from detector.reading import Dropped, Reading
 from detector.sampler import Sample, Sampler
 from detector.scoring import Detector
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from detector.fleet import Fleet, Window
+    from detector.health import Change as HealthChange
     from detector.scoring import Scores
 
 
@@ -47,6 +51,10 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
         alerts: The alert and what leads to the next one.
         state: The present state.
         since: Since when, in milliseconds since the epoch.
+        silence: The alert about the machine's silence.
+        unhealthy: Sensors that are not healthy, by name.
+        stretches: How long each sensor has shown the same value or none; see `Watch.stretches`.
+        noted: What another bundle must know of some sensors.
     """
 
     model: str | None
@@ -56,6 +64,10 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     alerts: AlertTracker
     state: MachineState | None
     since: int
+    silence: OpenSilence | None = None
+    unhealthy: dict[str, SensorState] = {}
+    stretches: bytes = b""
+    noted: dict[str, Noted] = {}
 
 
 class Machine:
@@ -70,6 +82,8 @@ class Machine:
         self.state: MachineState | None = None  # until the first reading
         self.since = 0
         self.heard_at: int | None = None
+        self.silence: OpenSilence | None = None
+        self.unhealthy: dict[str, SensorState] = {}
         self.detector: Detector | None = None
         self.window: Window | None = None
         self._stream = stream
@@ -139,6 +153,35 @@ class Machine:
         """Says that a sample came, without a full window."""
         return self._not_scored(at, NotScoredReason.WARMING_UP, MachineState.WARMING_UP)
 
+    def sense(self, at: int, changes: Iterable[HealthChange]) -> list[Event]:
+        """Says that a sample has shown sensors not to be as healthy as they were, or to be so again."""
+        assert self.detector is not None
+        assert self.window is not None
+        manifest, events = self.detector.manifest, []
+        unhealthy = dict(self.unhealthy)
+        for change in changes:
+            sensor, health = manifest.sensors[change.column], change.health
+            before = unhealthy.pop(sensor, None)
+            since = at if before is None else before.since
+            if health is not Health.OK:
+                unhealthy[sensor] = SensorState(sensor, health, since)
+            events.append(
+                SensorChanged(
+                    machine=self.name,
+                    at=at,
+                    sensor=sensor,
+                    health=health,
+                    was=change.was,
+                    since=since,
+                    value=self.detector.columns.say_one(change.column, change.value),
+                    samples=change.samples,
+                    limit=self.window.fleet.watch.limit(change.column, health),
+                    model=manifest.id,
+                )
+            )
+        self.unhealthy = dict(sorted(unhealthy.items()))
+        return [*events, *([self.present(at)] if self.state is not None else [])]
+
     def judge(self, at: int, values: NDArray[np.float64], scores: Scores, row: int) -> list[Event]:
         """Judges a scored window.
 
@@ -177,20 +220,53 @@ class Machine:
         """The state, once there is one, for who asks at the time `at`."""
         assert self.state is not None
         model = self.detector.manifest.id if self.detector else None
-        return StateChanged(self.name, at, self.state, self.since, model, self.alerts.alert)
+        alert = self.alerts.alert or self.silence
+        sensors = tuple(self.unhealthy.values())
+        return StateChanged(self.name, at, self.state, self.since, model, alert, sensors)
 
     def declare_silence(self, now: int) -> list[Event]:
         """Makes the machine silent if nothing usable has come for too long, counted from the first call."""
         if self.heard_at is None:
             self.heard_at = now
-        limit = self._stream.silent_after
-        if limit is None or self.state is MachineState.SILENT:
+        silent = self._is_silent(now, self.heard_at)
+        changed = silent and self.state is not MachineState.SILENT
+        if changed:
+            self.state, self.since = MachineState.SILENT, now
+        told = self._tell_silence(now, silent=silent)
+        return [*told, self.present(now)] if changed or told else []
+
+    def _tell_silence(self, now: int, *, silent: bool) -> list[Event]:
+        """Opens the alert about a silent machine, repeats it, or closes what is not wanted any more."""
+        repeat_every = self._policy.repeat_every
+        if self.silence is None:
+            if not (silent and self._policy.on_silence):
+                return []
+            self.silence = OpenSilence(silence_id(self.name, now), now, now)
+            return [self._silence(Change.OPENED, self.silence, now)]
+        if not self._policy.on_silence:
+            return self.end_silence(now)[:1]
+        if repeat_every is None or now - self.silence.published_at < repeat_every:
             return []
+        self.silence = msgspec.structs.replace(self.silence, published_at=now)
+        return [self._silence(Change.UPDATED, self.silence, now)]
+
+    def end_silence(self, now: int) -> list[Event]:
+        """Closes the alert about the machine's silence, which must be open."""
+        assert self.silence is not None
+        silence, self.silence = self.silence, None
+        return [self._silence(Change.CLOSED, silence, now), self.present(now)]
+
+    def _silence(self, change: Change, silence: OpenSilence, now: int) -> SilenceChanged:
+        model = self.detector.manifest.id if self.detector else None
+        return SilenceChanged(silence.id, self.name, change, now, silence.opened_at, model)
+
+    def _is_silent(self, now: int, heard_at: int) -> bool:
+        limit = self._stream.silent_after
+        if limit is None:
+            return False
         if self.detector is not None:  # a machine that reports once an hour is not silent in between
             limit = max(limit, SILENT_INTERVALS * self.detector.manifest.grid.interval)
-        if now - self.heard_at <= limit:
-            return []
-        return self._change(MachineState.SILENT, now)
+        return now - heard_at > limit
 
     def snapshot(self) -> Snapshot:
         """The state to store together with the readings taken so far."""
@@ -203,7 +279,18 @@ class Machine:
             alerts=msgspec.structs.replace(self.alerts),
             state=self.state,
             since=self.since,
+            silence=self.silence,
+            unhealthy=self.unhealthy,
+            stretches=b"" if self.window is None else self.window.fleet.watch.stretches(self.window.place),
+            noted={} if self.window is None else self._noted(self.window),
         )
+
+    def _noted(self, window: Window) -> dict[str, Noted]:
+        noted = window.fleet.watch.noted(window.place)
+        if not noted:
+            return {}
+        assert self.detector is not None
+        return {self.detector.manifest.sensors[column]: one for column, one in noted.items()}
 
     def restore(self, snapshot: Snapshot, readings: Iterable[Reading]) -> None:
         """Takes up a snapshot and rebuilds the window from readings in order of time.
@@ -212,6 +299,7 @@ class Machine:
         """
         self.alerts = msgspec.structs.replace(snapshot.alerts)
         self.state, self.since = snapshot.state, snapshot.since
+        self.silence, self.unhealthy = snapshot.silence, {}
         if self.detector is None or self.window is None:
             return
         manifest = self.detector.manifest
@@ -231,6 +319,32 @@ class Machine:
         elif self.grid is not None:
             samples = self._sampler.complete()
         self.window.recall(samples, snapshot.smoothed if snapshot.model == manifest.id else None)
+        self._restore_health(snapshot, self.window)
+
+    def _restore_health(self, snapshot: Snapshot, window: Window) -> None:
+        """Takes up what is known of sensors; under another bundle only of those that were not healthy."""
+        assert self.detector is not None
+        watch, manifest = window.fleet.watch, self.detector.manifest
+        if not watch.watches:
+            return
+        places = {sensor: column for column, sensor in enumerate(manifest.sensors)}
+        self.unhealthy = {name: one for name, one in snapshot.unhealthy.items() if name in places}
+        watch.restore(
+            window.place,
+            snapshot.stretches if snapshot.model == manifest.id else b"",
+            {
+                places[name]: self._moved(one, snapshot.grid)
+                for name, one in snapshot.noted.items()
+                if name in places
+            },
+            {places[name]: one.health for name, one in self.unhealthy.items()},
+        )
+
+    def _moved(self, noted: Noted, grid: Grid | None) -> Noted:
+        """The same with its slot on this machine's present grid."""
+        if noted.left_out is None or grid is None or self.grid is None:
+            return noted
+        return msgspec.structs.replace(noted, left_out=self.grid.slot(grid.time(noted.left_out)))
 
     def _not_scored(self, at: int, reason: NotScoredReason, state: MachineState) -> list[Event]:
         return [NotScored(self.name, at, reason), *self._enter(state, at)]

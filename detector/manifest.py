@@ -254,6 +254,20 @@ class ModelSpec(_Spec, frozen=True):
     ensemble: int = 1
 
 
+class StretchSpec(_Spec, frozen=True):
+    """How long each of the F sensors has stood still or been away in the history, in samples.
+
+    Attributes:
+        same: Most samples in a row with the same value.
+        absent: Most samples in a row without a value.
+        changes: How often the value has changed: of few changes the longest stretch tells little.
+    """
+
+    same: tuple[int, ...]
+    absent: tuple[int, ...]
+    changes: tuple[int, ...]
+
+
 class HistorySpec(_Spec, frozen=True):
     """What the model was fitted on.
 
@@ -289,6 +303,7 @@ class Manifest(_Spec, frozen=True):
         libraries: Versions that made it.
         files: sha256 of every other file of the bundle, by file name.
         channels: What those sensors stand for that are no plain measurements, by sensor.
+        stretches: By which it is known that a sensor is stuck or silent; None in bundles of older versions.
     """
 
     schema: int
@@ -308,6 +323,7 @@ class Manifest(_Spec, frozen=True):
     libraries: dict[str, str]
     files: dict[str, str]
     channels: dict[str, Channel] = {}
+    stretches: StretchSpec | None = None
 
     def __post_init__(self) -> None:
         count = len(self.sensors)
@@ -317,6 +333,8 @@ class Manifest(_Spec, frozen=True):
             raise ValueError("channels: must be of sensors")
         if self.error.usual is not None and len(self.error.usual) != count:
             raise ValueError(f"error.usual: must hold {count} numbers, one per sensor")
+        if self.stretches is not None and {*map(len, msgspec.structs.astuple(self.stretches))} != {count}:
+            raise ValueError(f"stretches: must hold {count} numbers each, one per sensor")
         self.imputer.check(self.width)
         self.scaler.check(self.width)
 
