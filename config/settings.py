@@ -10,9 +10,9 @@ from config.connection import Mqtt
 from config.problems import UnmetError, shown
 from config.quantities import format_duration
 from config.section import File, Section, rule
-from config.streams import Alerts, Log, Readings, Scores, State, Status, Store
+from config.streams import Alerts, Log, Metrics, Readings, Scores, State, Status, Store
 from config.topics import may_meet
-from config.training import History, Retrain, Trainer
+from config.training import Bundles, History, Retrain, Trainer
 
 
 class Settings(Section, frozen=True):
@@ -28,7 +28,9 @@ class Settings(Section, frozen=True):
     store: Store = Store()
     history: History = History()
     trainer: Trainer = Trainer()
+    bundles: Bundles = Bundles()
     retrain: Retrain = Retrain()
+    metrics: Metrics = Metrics()
     log: Log = Log()
 
     @rule("status", "state", "scores", "alerts")

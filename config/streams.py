@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal, get_args
 
+from config.addresses import Listen
 from config.problems import UnmetError
 from config.quantities import Duration, DurationOrOff, Positive, Size
 from config.section import After, AtLeastOne, Before, Limits, Schema, Section, Share, Text, rule
@@ -137,6 +138,12 @@ class Store(Section, frozen=True):
     max_size: Size = 2 * 1024**3
     durability: Literal["full", "normal"] = "full"
     max_dead_letters: Annotated[int, Limits(ge=0)] = 10_000
+
+
+class Metrics(Section, frozen=True):
+    """Numbers for Prometheus."""
+
+    listen: Listen = None
 
 
 class Log(Section, frozen=True):

@@ -41,11 +41,12 @@ class Announcer:
     def events(self, events: Iterable[Event], stored: Iterable[Outgoing], pipeline: Pipeline) -> None:
         """Tells of what a step has stored; `stored` are its alerts, numbered by the outbox."""
         log = structlog.get_logger()
-        scores = self.settings.scores.publish
+        scores, figures = self.settings.scores.publish, self._tally.figures
         for outgoing in stored:
             self._publisher.offer(outgoing)
         for event in events:
             if isinstance(event, Scored):
+                figures.scored += 1
                 if scores:
                     self._score(event, pipeline)
             elif isinstance(event, ReadingDropped):
@@ -53,6 +54,7 @@ class Announcer:
             elif isinstance(event, ValueIgnored):
                 self._tally.count("value_ignored", event.reason, machine=event.machine, sensor=event.sensor)
             elif isinstance(event, NotScored):
+                figures.not_scored[event.reason] += 1
                 log.debug("window_not_scored", machine=event.machine, reason=event.reason)
             elif isinstance(event, StateChanged):
                 self.state(event)
@@ -60,6 +62,7 @@ class Announcer:
                     at = payloads.iso(event.at)
                     log.info("state_changed", machine=event.machine, state=event.state, at=at)
             else:
+                figures.alerts[event.change] += 1
                 log.warning(
                     ALERT_EVENTS[event.change],
                     machine=event.machine,

@@ -14,7 +14,7 @@ import structlog
 
 from config import ConfigError, load, read_password
 from config.policies import alert_policy, milliseconds, stream_policy
-from daemon import logs, payloads
+from daemon import failpoints, logs, payloads
 from daemon.announcing import Announcer
 from daemon.connection import Connection, topic_filter
 from daemon.decoding import Decoder
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from config import Settings
+    from daemon.metrics import Server
 
 STORE = "store.sqlite"
 
@@ -48,25 +49,21 @@ def run(path: Path, settings: Settings) -> None:
     Raises:
         LockedError: Another daemon uses the state directory.
         StoreError: The store cannot be used.
-        ConfigError: The password cannot be read.
+        ConfigError: The password cannot be read, or there is no such failpoint.
         OSError: The state directory or a certificate cannot be used.
     """
     logs.configure(settings.log.level, settings.log.format)
+    failpoints.arm(os.environ)
     daemon = Daemon(path, settings)
     signal.signal(signal.SIGHUP, lambda *_: daemon.ask_reload())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: daemon.stop())
-    threading.excepthook = _log_thread_failure
+    threading.excepthook = daemon.report_failure
     try:
         daemon.start()
         daemon.run()
     finally:
         daemon.close()
-
-
-def _log_thread_failure(failure: threading.ExceptHookArgs) -> None:
-    error = failure.exc_value
-    structlog.get_logger().error("thread_failed", exc_info=error)
 
 
 class Daemon:
@@ -99,6 +96,7 @@ class Daemon:
         )
         tally = Tally(time.monotonic)
         publisher = Publisher(connection, tally, time.monotonic)
+        announcer = Announcer(settings, publisher, tally, version=self._version)
         self._service = Service(
             settings,
             intake=self._intake,
@@ -107,7 +105,7 @@ class Daemon:
             store=self._store,
             connection=connection,
             publisher=publisher,
-            announcer=Announcer(settings, publisher, tally, version=self._version),
+            announcer=announcer,
             tally=tally,
         )
         self._service.set_problem("bundles", self._serving.problem)
@@ -123,6 +121,40 @@ class Daemon:
         if not pipeline.champions.all():
             structlog.get_logger().warning("no_bundle", hint="train one: anomalyd train HISTORY")
         self._connection = connection
+        self._metrics = self._serve_metrics(publisher=publisher, announcer=announcer, tally=tally)
+        self._tally = tally
+
+    def _serve_metrics(self, *, publisher: Publisher, announcer: Announcer, tally: Tally) -> Server | None:
+        """Starts to answer for Prometheus; watching goes on where the address cannot be had."""
+        address = self._settings.metrics.listen
+        if address is None:
+            return None
+        from daemon.metrics import DaemonCollector, Server  # noqa: PLC0415 - memory that nobody pays unasked
+
+        collector = DaemonCollector(
+            self._service,
+            store=self._store,
+            intake=self._intake,
+            publisher=publisher,
+            announcer=announcer,
+            tally=tally,
+            version=self._version,
+            clock=time.monotonic,
+        )
+        log = structlog.get_logger()
+        try:
+            server = Server(address, collector, alive=tally.figures.alive)
+        except OSError as error:
+            hint = "metrics.listen must be an address of this host and a port that is free"
+            log.error("metrics_failed", address=str(address), reason=str(error), hint=hint)  # noqa: TRY400
+            return None
+        log.info("metrics_served", address=str(address))
+        return server
+
+    def report_failure(self, failure: threading.ExceptHookArgs) -> None:
+        """Counts and logs what ended a thread; called in that thread."""
+        name = failure.thread.name if failure.thread else None
+        self._tally.report("thread_failed", thread=name, exc_info=failure.exc_value)
 
     def start(self) -> None:
         """Connects to the broker, in the background."""
@@ -166,6 +198,8 @@ class Daemon:
         """Gives everything back."""
         self._retraining.stop()
         self._connection.stop()
+        if self._metrics is not None:
+            self._metrics.close()
         self._store.close()
         self._lock.release()
 
@@ -206,6 +240,7 @@ FIXED = (
     "readings.topic",
     "readings.qos",
     "readings.max_payload",
+    "metrics",
 )
 
 

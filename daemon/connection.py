@@ -12,8 +12,10 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from config import ConfigError, Problem
+from daemon import reasons
 from daemon.client import Client
 from daemon.intake import Connected, Disconnected, Message, Published, Subscribed, Unsubscribed
 from daemon.store import now
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 STOP_WITHIN = 1.0  # seconds for the network thread to send its good-bye
 RECEIVE_MAXIMUM = 1000  # unacknowledged messages that we let the broker send
+ROOM = 16 * 2**20  # bytes beyond the largest reading: what is larger the broker does not even send us
 LARGEST_PACKET = 268_435_460  # bytes: what MQTT itself can say
 IN_FLIGHT = 20  # publications on their way at once where the broker does not say (MQTT 3.1.1)
 
@@ -106,6 +109,8 @@ class Connection:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
             properties.SessionExpiryInterval = int(mqtt.session_expiry.total_seconds())
             properties.ReceiveMaximum = RECEIVE_MAXIMUM
+            most = self._settings.readings.max_payload + ROOM
+            properties.MaximumPacketSize = min(most, LARGEST_PACKET)
             options = {"clean_start": False, "properties": properties}
         keepalive = int(mqtt.keepalive.total_seconds())
         self._client.connect_async(mqtt.host, mqtt.broker_port, keepalive=keepalive, **options)
@@ -131,7 +136,12 @@ class Connection:
 
     def subscribe(self) -> None:
         """Asks for the readings; `Subscribed` is the answer."""
-        self._client.subscribe(self._filter, qos=self._settings.readings.qos)
+        qos = self._settings.readings.qos
+        if self._five:  # what the broker has kept comes with a new subscription, not with every connection
+            options = SubscribeOptions(qos, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB)
+            self._client.subscribe(self._filter, options=options)
+        else:
+            self._client.subscribe(self._filter, qos=qos)
 
     def acknowledge(self, messages: Iterable[Message]) -> None:
         """Acknowledges messages but those whose connection is gone: the broker sends them again."""
@@ -154,7 +164,7 @@ class Connection:
     ) -> None:
         if reason.is_failure:
             self._refused = True
-            self._intake.put(Disconnected(str(reason), refused=True))
+            self._intake.put(Disconnected(reasons.of_broker(reason), str(reason), refused=True))
             return
         # What the last connection left unanswered is published again from the outbox, in order.
         client.drop_out_messages()
@@ -171,8 +181,9 @@ class Connection:
         )
 
     def _on_connect_fail(self, _client: paho.Client, _: object) -> None:
-        reason = sys.exc_info()[1]  # paho calls this while it handles the error, and does not name it
-        self._intake.put(Disconnected(str(reason or "no connection"), refused=False))
+        error = sys.exc_info()[1]  # paho calls this while it handles the error, and does not name it
+        reason = reasons.of_connecting(error)
+        self._intake.put(Disconnected(reason, str(error or "no connection"), refused=False))
 
     def _on_disconnect(
         self,
@@ -185,7 +196,7 @@ class Connection:
         if self.generation % 2:
             self.generation += 1
         if not self._refused:  # else it is said already
-            self._intake.put(Disconnected(str(reason), refused=False))
+            self._intake.put(Disconnected(reasons.of_broker(reason), str(reason), refused=False))
         self._refused = False
 
     def _on_message(self, _client: paho.Client, _: object, message: paho.MQTTMessage) -> None:
@@ -195,7 +206,9 @@ class Connection:
             topic = "\ufffd"
         # One byte too many is enough to refuse it.
         payload = bytes(message.payload[: self._settings.readings.max_payload + 1])
-        self._intake.put(Message(topic, payload, now(), message.qos, message.mid, self.generation))
+        self._intake.put(
+            Message(topic, payload, now(), message.qos, message.mid, self.generation, message.retain)
+        )
 
     def _on_publish(
         self, _client: paho.Client, _: object, mid: int, reason: ReasonCode, _properties: object
@@ -204,9 +217,9 @@ class Connection:
         self._intake.put(Published(self.generation, mid, refusal))
 
     def _on_subscribe(
-        self, _client: paho.Client, _: object, _mid: int, reasons: list[ReasonCode], _properties: object
+        self, _client: paho.Client, _: object, _mid: int, codes: list[ReasonCode], _properties: object
     ) -> None:
-        refusals = [str(reason) for reason in reasons if reason.is_failure]
+        refusals = [str(code) for code in codes if code.is_failure]
         self._intake.put(Subscribed(self._filter, refusals[0] if refusals else None))
         # Only now nothing that is published from here on can be missed.
         if self._connected is not None:
@@ -214,9 +227,9 @@ class Connection:
             self._connected = None
 
     def _on_unsubscribe(
-        self, _client: paho.Client, _: object, _mid: int, reasons: list[ReasonCode], _properties: object
+        self, _client: paho.Client, _: object, _mid: int, codes: list[ReasonCode], _properties: object
     ) -> None:
-        if not any(reason.is_failure for reason in reasons):
+        if not any(code.is_failure for code in codes):
             self._intake.put(Unsubscribed(self._former))
             self._former = ()
 

@@ -19,6 +19,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
         qos: 0 or 1; only QoS 1 is acknowledged.
         mid: The broker's number of the message, valid within one connection.
         generation: The connection that brought it.
+        retained: Whether the broker had kept it for who subscribes, so that it may be old.
     """
 
     topic: str
@@ -27,6 +28,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     qos: int
     mid: int
     generation: int
+    retained: bool = False
 
 
 class Connected(msgspec.Struct, frozen=True, gc=False):
@@ -46,9 +48,10 @@ class Connected(msgspec.Struct, frozen=True, gc=False):
 
 
 class Disconnected(msgspec.Struct, frozen=True, gc=False):
-    """The connection is gone, or was refused."""
+    """The connection is gone, or was refused; `reason` is a word of `daemon.reasons`, `detail` a text."""
 
     reason: str
+    detail: str
     refused: bool
 
 
@@ -140,6 +143,21 @@ class Intake:
             self._messages.append(item)
         elif item is not None:
             self._notices.append(item)
+
+    @property
+    def received(self) -> int:
+        """Messages that ever came."""
+        return self._put + self._refused
+
+    @property
+    def waiting(self) -> int:
+        """Messages that wait to be taken."""
+        return self._put - self._taken
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Their payloads together."""
+        return self._put_bytes - self._taken_bytes
 
     def overflowed(self) -> int:
         """Messages turned away since the last call."""

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import MutableMapping
 from typing import Any, Literal
 
 import structlog
+
+lines = dict.fromkeys(("info", "warning", "error"), 0)  # that were written, by level
+
+
+def _count(_logger: Any, level: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:  # noqa: ANN401
+    if level in lines:
+        lines[level] += 1
+    return event
 
 
 def configure(level: str, form: Literal["auto", "json", "console"]) -> None:
@@ -19,6 +28,7 @@ def configure(level: str, form: Literal["auto", "json", "console"]) -> None:
     )
     structlog.configure(
         processors=[
+            _count,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,

@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
-import structlog
+
+from daemon import reasons
+
+from daemon.failpoints import failpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,7 +108,7 @@ class Publisher:
             held = self._held.get(outgoing.topic)
             size = _packet_size(outgoing.topic, outgoing.payload)
             if size > self._largest:
-                structlog.get_logger().error(
+                self._tally.report(
                     "publication_too_large", topic=outgoing.topic, size=size, limit=self._largest
                 )
                 if outgoing.number is not None:
@@ -118,6 +121,8 @@ class Publisher:
                 if mid is None:
                     break  # the connection is going; `restart` follows
                 self._in_flight[mid] = outgoing
+                if outgoing.number is not None:
+                    failpoint("alert_published")
             self._waiting.popleft()
         return too_large
 
@@ -139,13 +144,13 @@ class Publisher:
         held = self._held.get(outgoing.topic)
         if notice.refusal is not None:
             if held is None or held.trial is outgoing:
-                structlog.get_logger().error(
-                    "publication_refused", topic=outgoing.topic, reason=notice.refusal
-                )
+                reason = reasons.of_broker(notice.refusal)
+                self._tally.report("publication_refused", reason, topic=outgoing.topic)
             if held is None:
                 held = self._held[outgoing.topic] = _Held(self._clock() + RETRY_REFUSED)
             _hold(held, outgoing, older=True)
             return None
+        self._tally.figures.publications += 1
         if held is not None and held.trial is outgoing:
             del self._held[outgoing.topic]
             self._waiting.extendleft(reversed(held.waiting))

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from daemon import reasons
 from daemon.decoding import Refusal, RefusalReason
+from daemon.failpoints import failpoint
 from daemon.intake import Connected, Disconnected, Published, Subscribed, Unsubscribed
 from daemon.notify import notify
 from daemon.publisher import Outgoing
@@ -79,6 +81,8 @@ class Service:
         time.sleep(max(0.0, self._stepped + APART - time.monotonic()))
         messages, notices = self._intake.take(MOST, TICK)
         self._stepped = time.monotonic()
+        if messages:
+            failpoint("messages_taken")
         for notice in notices:
             self._hear(notice)
         transaction = Transaction(sent=self._sent, undeliverable=self._undeliverable)
@@ -93,14 +97,30 @@ class Service:
         if numbers is None:
             return
         if due:
+            if self._sent:
+                failpoint("alert_marked")
             self._sent, self._undeliverable = [], []
+        if messages:
+            failpoint("committed")
         self._connection.acknowledge(messages)
+        if messages:
+            failpoint("acknowledged")
         stored = [
             Outgoing(topic, payload, retain=False, number=number)
             for number, (topic, payload) in zip(numbers, transaction.outgoing, strict=True)
         ]
         self._announcer.events(events, stored, self.pipeline)
         self._undeliverable += self._publisher.pump()
+        if messages:
+            self._tally.figures.readings += len(transaction.readings)
+            self._measure(messages[0].received_at, len(messages))
+
+    def _measure(self, oldest: int, number: int) -> None:
+        """Notes how long a step took, and how old its oldest message is by now."""
+        figures = self._tally.figures
+        figures.steps.observe(time.monotonic() - self._stepped)
+        # The only clock that a message carries is the host's, which may be set back.
+        figures.latency.observe(max(0, now() - oldest) / 1000, number)
 
     def _hear(self, notice: Notice) -> None:
         log = structlog.get_logger()
@@ -108,21 +128,26 @@ class Service:
             number = self._publisher.settle(notice)
             if number is not None:
                 self._sent.append(number)
+                failpoint("alert_confirmed")
         elif isinstance(notice, Disconnected):
             event = "broker_refused" if notice.refused else "broker_lost"
             mqtt = self._settings.mqtt
-            self._tally.count(event, notice.reason, host=mqtt.host, port=mqtt.broker_port)
+            self._tally.count(
+                event, notice.reason, detail=notice.detail, host=mqtt.host, port=mqtt.broker_port
+            )
         elif isinstance(notice, Subscribed):
             self._subscribed = time.monotonic()
             problem = None
             if notice.refusal is not None:
-                log.error("subscription_refused", topic=notice.topic, reason=notice.refusal)
+                reason = reasons.of_broker(notice.refusal)
+                self._tally.report("subscription_refused", reason, topic=notice.topic)
                 problem = f"the broker refuses the subscription to {notice.topic}: {notice.refusal}"
             self.set_problem("subscription", problem)
         elif isinstance(notice, Unsubscribed):
             self._forget(notice.topics)
         elif isinstance(notice, Connected):
             mqtt = self._settings.mqtt
+            self._tally.figures.connections += 1
             log.info(
                 "broker_connected",
                 host=mqtt.host,
@@ -130,7 +155,8 @@ class Service:
                 session_present=notice.session_present,
             )
             if not notice.session_present and self._store.machines():
-                log.warning("session_lost", hint="readings sent while this daemon was away may be missing")
+                hint = "readings sent while this daemon was away may be missing"
+                self._tally.report("session_lost", level="warning", hint=hint)
             settled = {*self._sent, *(number for number, _ in self._undeliverable)}
             unsent = [row for row in self._store.unsent() if row[0] not in settled]
             self._publisher.restart(notice, unsent)
@@ -171,7 +197,7 @@ class Service:
         if overflowed:
             self._tally.count("message_dropped", "intake_full", overflowed)
         if self._connection.revive():
-            self._tally.count("broker_lost", "the network thread died", host=self._settings.mqtt.host)
+            self._tally.count("broker_lost", reasons.THREAD_DIED, host=self._settings.mqtt.host)
         if "subscription" in self._announcer.problems and self._ticked - self._subscribed >= RESUBSCRIBE:
             self._subscribed = self._ticked
             self._connection.subscribe()
@@ -183,6 +209,7 @@ class Service:
 
     def _show_life(self) -> None:
         """Feeds systemd's watchdog, and the file that a container's health check looks at."""
+        self._tally.figures.turned_at = time.monotonic()
         notify("WATCHDOG=1")
         with suppress(OSError):
             (self._settings.state_dir / ALIVE).touch()
@@ -191,7 +218,7 @@ class Service:
         try:
             self._store.unsubscribed(topics)
         except sqlite3.Error as error:  # the next start unsubscribes once more
-            self._tally.count("store_failed", str(error), doing="unsubscribe")
+            self._store_failed(error, "unsubscribe")
         else:
             structlog.get_logger().info("subscription_ended", topics=topics)
 
@@ -200,6 +227,7 @@ class Service:
     ) -> None:
         """Puts other bundles into service, between two steps; see `Pipeline.swap`."""
         changed = self.pipeline.swap(champions, recent)
+        failpoint("champions_swapped")
         structlog.get_logger().info("champions_swapped", machines=len(changed))
         self._announcer.status(champions)
         self._announcer.states(self.pipeline, changed)
@@ -219,7 +247,7 @@ class Service:
                 now=now(),
             )
         except sqlite3.Error as error:
-            self._tally.count("store_failed", str(error), doing="prune")
+            self._store_failed(error, "prune")
             gone = 0
         if gone == 0:  # else there may be more: again at the next tick
             self._pruned = time.monotonic()
@@ -250,7 +278,7 @@ class Service:
             try:
                 numbers = self._store.commit(transaction)
             except sqlite3.Error as error:
-                self._tally.count("store_failed", str(error), doing="commit", path=str(self._store.path))
+                self._store_failed(error, "commit")
                 self.set_problem("store", f"the store cannot be written: {error}")
                 self._undeliverable += self._publisher.pump()
                 if self.stopping:
@@ -261,8 +289,13 @@ class Service:
                 self._connection.revive()
                 self._show_life()  # this is waiting, not hanging
             else:
+                self._tally.figures.committed_at = time.monotonic()
                 self.set_problem("store", None)
                 return numbers
+
+    def _store_failed(self, error: sqlite3.Error, doing: str) -> None:
+        reason, path = reasons.of_store(error), str(self._store.path)
+        self._tally.count("store_failed", reason, detail=str(error), doing=doing, path=path)
 
     def set_problem(self, part: str, problem: str | None) -> None:
         """Notes what is wrong with a part, the store or the subscription; None: nothing any more."""
@@ -286,7 +319,8 @@ class Service:
             for notice in notices:
                 if isinstance(notice, Published):
                     self._hear(notice)
+        failpoint("leaving")
         try:
             self._store.commit(Transaction(sent=self._sent, undeliverable=self._undeliverable))
         except sqlite3.Error as error:
-            self._tally.count("store_failed", str(error), doing="commit")
+            self._store_failed(error, "commit")

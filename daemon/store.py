@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 import numpy as np
 
+from daemon.failpoints import failpoint
 from daemon.retention import Retention
 from detector.grid import Grid
 from detector.history import History, merged
@@ -103,6 +104,7 @@ class Store:
             for number, sensors in self._database.execute("SELECT id, sensors FROM layouts")
         }
         self._names = sum(map(len, self._layouts))
+        (self.outbox,) = self._database.execute("SELECT count(*) FROM outbox").fetchone()
 
     def _prepare(self, *, read_only: bool) -> None:
         (version,) = self._database.execute("PRAGMA user_version").fetchone()
@@ -128,6 +130,7 @@ class Store:
         execute, many = self._database.execute, self._database.executemany
         machines, layouts = dict(self._machines), dict(self._layouts)
         with self._atomic():
+            failpoint("transaction_begun")
             for name in {
                 *(reading.machine for reading in transaction.readings),
                 *transaction.snapshots,
@@ -143,6 +146,7 @@ class Store:
                     for r in transaction.readings
                 ],
             )
+            failpoint("readings_written")
             many(
                 "INSERT OR IGNORE INTO texts SELECT ?, ? WHERE (SELECT count(*) FROM texts) < ?",
                 [(int(number), text, MAX_TEXTS) for number, text in transaction.texts.items()],
@@ -175,7 +179,7 @@ class Store:
                 ],
             )
             gone = [*transaction.sent, *(number for number, _ in transaction.undeliverable)]
-            many("DELETE FROM outbox WHERE id = ?", [(number,) for number in gone])
+            deleted = many("DELETE FROM outbox WHERE id = ?", [(number,) for number in gone]).rowcount
             many(
                 "INSERT INTO dead_letters VALUES (NULL, ?, ?, ?, ?, ?)",
                 [
@@ -194,9 +198,11 @@ class Store:
                     "DELETE FROM dead_letters WHERE id <= (SELECT max(id) FROM dead_letters) - ?",
                     (self.max_dead_letters,),
                 )
+            failpoint("transaction_written")
         if len(layouts) > len(self._layouts):
             self._names = sum(map(len, layouts))
         self._machines, self._layouts = machines, layouts
+        self.outbox += len(numbers) - max(0, deleted)  # -1 where there was nothing to delete
         return numbers
 
     @contextmanager
@@ -211,6 +217,11 @@ class Store:
     def room_for(self, sensors: tuple[str, ...]) -> bool:
         """Whether readings of these sensors can be stored: names are kept for ever, so there is a bound."""
         return sensors in self._layouts or self._names < MAX_NAMES
+
+    def size(self) -> int:
+        """Bytes of the file and its log of writes."""
+        files = (self.path, self.path.with_name(f"{self.path.name}-wal"))
+        return sum(file.stat().st_size for file in files if file.exists())
 
     def unsent(self) -> list[tuple[int, str, bytes]]:
         """Number, topic and payload of what the broker has not taken yet, oldest first."""
@@ -310,7 +321,10 @@ class Store:
         """
         with self._atomic():
             machines = tuple(self._machines.values())
-            return self._retention.prune(machines, keep=keep, max_size=max_size, now=now)
+            gone = self._retention.prune(machines, keep=keep, max_size=max_size, now=now)
+            if gone:
+                failpoint("readings_pruned")
+            return gone
 
 
 def now() -> int:

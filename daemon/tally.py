@@ -1,42 +1,60 @@
-"""Counts what was turned away, and logs it at most every ten seconds for each reason."""
+"""One place that moves a counter and writes the log line."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 
 import structlog
+
+from daemon.counted import COUNTED
+from daemon.figures import Figures
+from daemon.reasons import OTHER
 
 LOG_EVERY = 10.0  # seconds; a flood of bad messages must not become a flood of log lines
 
 
 class Tally:
-    """One place that moves the counter and writes the log line."""
+    """Counts events by their reasons, all of them zero from the start; see `daemon.counted`."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        """Starts at zero; `clock` is monotonic, in seconds."""
-        self.counts: Counter[tuple[str, str]] = Counter()
+        """`clock` is monotonic, in seconds."""
+        self.counts: dict[tuple[str, str], int] = {
+            (event, reason): 0 for event, kind in COUNTED.items() for reason in kind.reasons or ("",)
+        }
+        self.figures = Figures(turned_at=clock())
         self._clock = clock
         self._logged_at: dict[tuple[str, str], float] = {}
-        self._unlogged: Counter[tuple[str, str]] = Counter()
+        self._unlogged: dict[tuple[str, str], int] = {}
 
     def count(self, event: str, reason: str, number: int = 1, **fields: object) -> None:
-        """Counts an event such as `message_refused` for a reason."""
-        key = (event, reason)
-        self.counts[key] += number
-        self._unlogged[key] += number
-        self._log(key, fields)
+        """Counts what may come in floods, such as `message_refused`; logs at most every ten seconds."""
+        key = self._move(event, reason, number)
+        self._unlogged[key] = self._unlogged.get(key, 0) + number
+        self._log(key, reason, fields)
+
+    def report(self, event: str, reason: str = "", *, level: str = "error", **fields: object) -> None:
+        """Counts what is rare and somebody must look at; logs each time."""
+        self._move(event, reason, 1)
+        if reason:
+            fields = {"reason": reason, **fields}
+        getattr(structlog.get_logger(), level)(event, **fields)
 
     def flush(self) -> None:
         """Logs what was counted since the last line of its kind, once that is ten seconds old."""
         for key in list(self._unlogged):
-            self._log(key, {})
+            self._log(key, key[1], {})
 
-    def _log(self, key: tuple[str, str], fields: dict[str, object]) -> None:
+    def _move(self, event: str, reason: str, number: int) -> tuple[str, str]:
+        key = (event, reason)
+        if key not in self.counts:  # the counters stay as many as they are
+            key = (event, OTHER)
+        self.counts[key] = self.counts.get(key, 0) + number
+        return key
+
+    def _log(self, key: tuple[str, str], reason: str, fields: dict[str, object]) -> None:
         now = self._clock()
         if now - self._logged_at.get(key, -LOG_EVERY) < LOG_EVERY:
             return
         self._logged_at[key] = now
-        event, reason = key
         count, total = self._unlogged.pop(key), self.counts[key]
-        structlog.get_logger().warning(event, reason=reason, count=count, total=total, **fields)
+        structlog.get_logger().warning(key[0], reason=reason, count=count, total=total, **fields)

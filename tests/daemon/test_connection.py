@@ -82,8 +82,8 @@ def test_garbled_bytes_cost_a_connection_and_not_the_daemon(
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (b"\x20\x02\x00\x01", "Unsupported protocol version"),  # as a broker of MQTT 3.1.1 says it
-        (b"\x20\x03\x00\x88\x00", "Server unavailable"),
+        (b"\x20\x02\x00\x01", "unsupported_protocol_version"),  # as a broker of MQTT 3.1.1 says it
+        (b"\x20\x03\x00\x88\x00", "server_unavailable"),
     ],
 )
 def test_a_broker_that_refuses_is_asked_again_and_its_reason_logged(
@@ -190,7 +190,7 @@ def test_a_user_needs_the_right_password(
     secret.write_text("wrong\n")
     file = config(tmp_path, broker.port, username="daemon", password_file=str(secret))
     daemon = run_daemon(file)
-    daemon.wait("broker_refused", reason="Not authorized")
+    daemon.wait("broker_refused", reason="not_authorized")
     assert daemon.end() == 0
     secret.write_text("secret of daemon\n")
     daemon = run_daemon(file)

@@ -67,14 +67,16 @@ def test_a_missing_certificate_is_a_configuration_error_that_names_it(
     assert text.endswith("No such file or directory, got /nowhere/a.pem")
 
 
-@pytest.mark.parametrize("host", ["localhost", "no-such-host.invalid"])
+@pytest.mark.parametrize(
+    ("host", "reason"),
+    [("localhost", "connection_refused"), ("no-such-host.invalid", "name_not_resolved")],
+)
 def test_without_a_broker_the_daemon_says_why_and_keeps_trying_and_can_be_stopped(
-    setup: Setup, run_daemon: Callable[..., Daemon], host: str
+    setup: Setup, run_daemon: Callable[..., Daemon], host: str, reason: str
 ) -> None:
     setup.write(mqtt={"host": host, "port": free_port()})
     daemon = run_daemon(setup.file)
-    reason = daemon.wait("broker_lost", host=host)["reason"]
-    assert ("refused" if host == "localhost" else "ame") in reason  # "Name or service not known"
+    daemon.wait("broker_lost", host=host, reason=reason)
     started = time.monotonic()
     assert daemon.end() == 0
     assert time.monotonic() - started < 5

@@ -114,6 +114,6 @@ def test_a_wrong_certificate_is_refused_with_the_reason_and_tried_again(
     setup = Setup(tmp_path, broker.port)
     setup.write(mqtt={"host": "localhost", "port": broker.port, "tls": tls(certificates, client, ca)})
     daemon = run_daemon(setup.file)
-    assert reason in daemon.wait("broker_lost")["reason"]
+    assert reason in daemon.wait("broker_lost")["detail"]
     assert daemon.said("broker_connected") == []
     assert daemon.end() == 0

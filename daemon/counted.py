@@ -1,0 +1,81 @@
+"""What is counted besides readings and alerts: every event and its reasons are known before they happen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from daemon import reasons
+from daemon.decoding import RefusalReason
+from daemon.reasons import OTHER
+from detector.reading import Dropped, Ignored
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """A kind of event.
+
+    Attributes:
+        metric: Its metric, less `anomalyd_` and `_total`.
+        says: What one of them is.
+        reasons: All that can be given; () for an event that needs none.
+    """
+
+    metric: str
+    says: str
+    reasons: tuple[str, ...] = ()
+
+
+COUNTED: Mapping[str, Counted] = {
+    "message_refused": Counted(
+        "messages_refused",
+        "Messages that are no readings; they are kept as dead letters.",
+        tuple(RefusalReason),
+    ),
+    "message_dropped": Counted(
+        "messages_dropped",
+        "Messages at QoS 0 that found the daemon too busy.",
+        ("intake_full",),
+    ),
+    "reading_dropped": Counted("readings_dropped", "Readings that were left out.", tuple(Dropped)),
+    "value_ignored": Counted("values_ignored", "Single values that count as missing.", tuple(Ignored)),
+    "broker_lost": Counted(
+        "broker_losses",
+        "Connections to the broker that ended, or could not be made.",
+        (*reasons.ERRORS.values(), *reasons.ENDED, reasons.UNSPECIFIED, reasons.THREAD_DIED, OTHER),
+    ),
+    "broker_refused": Counted(
+        "broker_refusals",
+        "Attempts to connect that the broker turned down.",
+        (*reasons.REFUSED, OTHER),
+    ),
+    "session_lost": Counted(
+        "sessions_lost",
+        "Connections for which the broker had forgotten the session: readings may be missing.",
+    ),
+    "subscription_refused": Counted(
+        "subscriptions_refused",
+        "Subscriptions that the broker turned down.",
+        (*reasons.TURNED_DOWN, OTHER),
+    ),
+    "publication_refused": Counted(
+        "publications_refused",
+        "First and repeated attempts to publish on a topic that the broker turned down; nothing is lost.",
+        (*reasons.TURNED_DOWN, OTHER),
+    ),
+    "publication_dropped": Counted(
+        "publications_dropped",
+        "Publications that are not kept and could not be sent.",
+        ("too_large",),
+    ),
+    "publication_too_large": Counted(
+        "publications_too_large",
+        "Publications larger than the broker takes; alerts among them are kept as dead letters.",
+    ),
+    "store_failed": Counted(
+        "store_failures",
+        "Attempts to write the store that the disk or another process prevented.",
+        (*reasons.STORE, OTHER),
+    ),
+    "thread_failed": Counted("threads_failed", "Threads that ended with an error, and are started anew."),
+}
