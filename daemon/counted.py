@@ -9,6 +9,7 @@ import msgspec
 from daemon import reasons
 from daemon.decoding import RefusalReason
 from daemon.reasons import OTHER
+from detector.health import Health
 from detector.reading import Dropped, Ignored
 
 
@@ -39,6 +40,11 @@ COUNTED: Mapping[str, Counted] = {
     ),
     "reading_dropped": Counted("readings_dropped", "Readings that were left out.", tuple(Dropped)),
     "value_ignored": Counted("values_ignored", "Single values that count as missing.", tuple(Ignored)),
+    "sensor_unhealthy": Counted(
+        "sensors_unhealthy",
+        "Times that a sensor ceased to be healthy, or changed in what ails it.",
+        tuple(health for health in Health if health is not Health.OK),
+    ),
     "broker_lost": Counted(
         "broker_losses",
         "Connections to the broker that ended, or could not be made.",

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from daemon import reasons
-
 from daemon.failpoints import failpoint
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from daemon.publisher import Outgoing
 from daemon.store import now
 from daemon.transaction import Transaction
 from detector.alerts import Change
-from detector.events import AlertChanged, ReadingDropped, StateChanged
+from detector.events import AlertChanged, ReadingDropped, SensorChanged, SilenceChanged, StateChanged
 from detector.reading import Reading
 
 if TYPE_CHECKING:
@@ -255,8 +255,9 @@ class Service:
     def _record(self, events: list[Event], transaction: Transaction) -> None:
         """Fills the transaction with what the events leave behind."""
         for event in events:
+            if isinstance(event, AlertChanged | SilenceChanged | SensorChanged):
+                transaction.outgoing.append(self._announcer.outgoing(event))
             if isinstance(event, AlertChanged):
-                transaction.outgoing.append(self._announcer.alert(event))
                 if event.change is Change.OPENED:
                     transaction.opened.append((event.machine, event.id, event.opened_at))
                 elif event.change is Change.CLOSED:

@@ -33,6 +33,7 @@ class Health(StrEnum):
 
 CODES = {health: code for code, health in enumerate(Health)}
 HEALTHS = tuple(Health)
+LIE = frozenset({Health.STUCK, Health.OUT_OF_RANGE})  # of those that are so; who is silent says nothing
 Learned = Literal["auto"]
 
 
@@ -45,14 +46,14 @@ class HealthPolicy:
         silent_after: Milliseconds without a value; the same.
         limits: What sensors can show, lowest and highest value.
         ignored: Sensors that are not watched.
-        left_out: The values of sensors that are so count as missing.
+        leave_out: Whether the values of sensors that are stuck or out of range count as missing.
     """
 
     stuck_after: int | Learned | None = "auto"
     silent_after: int | Learned | None = "auto"
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     ignored: frozenset[str] = frozenset()
-    left_out: frozenset[Health] = frozenset({Health.STUCK, Health.OUT_OF_RANGE})
+    leave_out: bool = True
 
 
 NEVER = 2**31 - 1
@@ -173,7 +174,7 @@ class Watch:
         self._bounds = Bounds(manifest, policy)
         self._length = manifest.window.length
         self._width = len(manifest.sensors)
-        self._leaves_out = np.array([health in policy.left_out for health in Health])
+        self._leaves_out = np.array([policy.leave_out and health in LIE for health in Health])
         self._stretches = nothing(0, self._width)
         self._told = np.zeros((0, self._width), np.int8)  # the health, as a code
         self._last = np.zeros((0, self._width), np.int64)  # newest slot at which values were left out

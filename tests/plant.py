@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from config.policies import alert_policy, stream_policy
+from config.policies import alert_policy, health_policy, stream_policy
 from config.settings import Settings
 from daemon import payloads
 from detector.events import AlertChanged
@@ -118,7 +118,12 @@ def expected(settings: Settings, histories: Iterable[History]) -> list[dict[str,
             if (champion := registry.champion_of(history.machine)) is not None
         }
     )
-    pipeline = Pipeline(champions, stream=stream_policy(settings), alerts=alert_policy(settings))
+    pipeline = Pipeline(
+        champions,
+        stream=stream_policy(settings),
+        alerts=alert_policy(settings),
+        health=health_policy(settings),
+    )
     events = replay(tuple(histories), pipeline)
     return [json.loads(payloads.alert(event)) for event in events if isinstance(event, AlertChanged)]
 

@@ -24,6 +24,7 @@ from trainer.fitting import Epoch, best_epoch
 from trainer.labelled import Labelled, labelled, watch, with_labels
 from trainer.look import window_spec
 from trainer.report import Contents, report
+from trainer.stretches import longest_stretches
 from trainer.thresholds import HeldBack, threshold
 from trainer.wording import DAY
 
@@ -173,6 +174,7 @@ def uncalibrated(one: Prepared, fitted: Fitted, settings: Settings, created_at: 
         libraries={name: version(name) for name in LIBRARIES},
         files={},
         channels=one.fit.channels,
+        stretches=longest_stretches(one.histories, verdict.grid, wishes.max_gap, one.fit.columns.counters),
     )
 
 

@@ -15,7 +15,7 @@ from detector.alerts import AlertPolicy
 from detector.channels import Channel, Columns, number_of
 from detector.events import AlertChanged, Event, ReadingDropped
 from detector.grid import Grid
-from detector.health import Health, HealthPolicy
+from detector.health import HealthPolicy
 from detector.kinds import ImputationMethod
 from detector.manifest import (
     SCHEMA,
@@ -286,7 +286,7 @@ health_policies = st.builds(
     silent_after=st.sampled_from((None, 1_000, 3_000)),
     limits=st.sampled_from(({}, {}, {"load": (0.0, 3.0)}, {"flow": (-math.inf, 2.0), "mode": (0.0, 1.0)})),
     ignored=st.sampled_from((frozenset(), frozenset(), frozenset({"load"}))),
-    left_out=st.sampled_from((HealthPolicy().left_out, frozenset(Health) - {Health.OK}, frozenset())),
+    leave_out=st.sampled_from((True, True, False)),
 )
 
 

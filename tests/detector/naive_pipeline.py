@@ -22,7 +22,7 @@ from detector.events import (
     ValueIgnored,
 )
 from detector.grid import Grid
-from detector.health import Health, HealthPolicy, SensorState
+from detector.health import LIE, Health, HealthPolicy, SensorState
 from detector.manifest import Manifest
 from detector.reading import Ignored, Reading
 from detector.scoring import SCORE_DIGITS, Autoencoder
@@ -112,7 +112,7 @@ class Watching:
         """The sensors that were not healthy at any sample of the window that ends in a slot."""
         return [
             any(
-                health[i] in self.policy.left_out and end - self.made.window.length < slot <= end
+                self.policy.leave_out and health[i] in LIE and end - self.made.window.length < slot <= end
                 for (slot, _), health in zip(self.samples, self.health, strict=True)
             )
             for i in range(len(self.made.sensors))
