@@ -60,7 +60,7 @@ class Window:
             return None
         row = len(fleet.due)
         fleet.due.append(self)
-        fleet.numbers.append(fleet.taken - 1)
+        fleet.numbers.append(fleet.followed + len(fleet.slots) - 1)
         fleet.ends.append(self._end)
         fleet.fresh.append(self.restarted)
         self.restarted = False
@@ -71,10 +71,11 @@ class Window:
             self._held, self.restarted = 0, True
         elif sample.missed:
             for _ in range(min(sample.missed, self.fleet.length)):
+                self.fleet.gaps.append(len(self.fleet.samples))
                 self._append(self.fleet.nothing)
         self._append(sample.values)
         self._newest = sample.slot
-        self.fleet.take(sample.slot)
+        self.fleet.slots.append(sample.slot)
 
     def _append(self, values: NDArray[np.float64]) -> None:
         fleet, end = self.fleet, self._end
@@ -135,7 +136,8 @@ class Fleet:
         smoothed: Each machine's smoothed part of the last error, shape (places, F).
         scores: Of the windows that were due at the last `score`; None if none was.
         watch: The health of the machines' sensors.
-        taken: Samples since the last `forget`: the number of the next one.
+        slots: Those of the samples that are not written yet.
+        followed: Samples that were written since the last `forget`; they are numbered from 0.
     """
 
     def __init__(self, detector: Detector, policy: HealthPolicy) -> None:
@@ -148,9 +150,9 @@ class Fleet:
         self.nothing = np.full(len(manifest.sensors), np.nan)
         self.samples: list[NDArray[np.float64]] = []  # not written yet
         self.targets: list[int] = []  # the rows where they belong
-        self.read: list[int] = []  # of them those that were read, and no empty slot
-        self.slots: list[int] = []  # and their slots
-        self.taken = 0
+        self.gaps: list[int] = []  # of them those that stand for an empty slot
+        self.slots: list[int] = []  # of all others
+        self.followed = 0
         self.watch = Watch(manifest, policy)
         self.touched: list[Window] = []  # machines that took something since the last `score`
         self.due: list[Window] = []
@@ -177,30 +179,24 @@ class Fleet:
         self.watch.join(place)
         return Window(self, place)
 
-    def take(self, slot: int) -> None:
-        """Notes that the newest of `samples` was read, and is no empty slot."""
-        self.read.append(len(self.samples) - 1)
-        self.slots.append(slot)
-        self.taken += 1
-
     def write(self, *, again: bool = False) -> None:
         """Scales and writes what was taken, and looks at the sensors' health unless that is known."""
         if self.samples:
             taken = np.concatenate(self.samples).reshape(len(self.samples), -1)
             targets = np.array(self.targets)
             self.rows[targets] = self.detector.scale(taken)
-            if again:
-                self.taken -= len(self.read)
-            elif self.watch.watches:
-                if len(self.read) < len(taken):
-                    taken, targets = taken[self.read], targets[self.read]
-                self.watch.follow(taken, targets // self.ring, self.slots, self.taken - len(self.read))
-            for each in (self.samples, self.targets, self.read, self.slots):
+            if not again:
+                if self.watch.watches:
+                    if self.gaps:
+                        taken, targets = np.delete(taken, self.gaps, 0), np.delete(targets, self.gaps)
+                    self.watch.follow(taken, targets // self.ring, self.slots, self.followed)
+                self.followed += len(self.slots)
+            for each in (self.samples, self.targets, self.gaps, self.slots):
                 each.clear()
 
     def forget(self) -> None:
         """Ends a batch: samples are numbered anew."""
-        self.taken = 0
+        self.followed = 0
         self.watch.forget()
 
     def score(self, scratch: NDArray[np.float32]) -> None:

@@ -206,18 +206,20 @@ class Watch:
             slots: Their slots.
             number: The number of the first of them.
         """
-        order = np.argsort(places, kind="stable")
-        ordered = places[order]
-        new = np.ones(len(order), np.bool_)
-        np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
-        groups = Groups.starting(np.flatnonzero(new), len(order))
-        machines = ordered[groups.starts]
-        found = count(samples[order], groups, self._stretches[machines])
+        order = None
+        if len(places) > 1 and (places != places[0]).any():
+            order = np.argsort(places, kind="stable")
+            samples, places = samples[order], places[order]
+        groups = Groups.of_equal(places)
+        machines = places[groups.starts]
+        found = count(samples, groups, self._stretches[machines])
         self._stretches[machines] = found.after
         codes = self._codes(found)
         if codes is not None or not self._concerned.isdisjoint(machines.tolist()):
             if codes is None:
                 codes = np.zeros(samples.shape, np.int8)
+            if order is None:
+                order = np.arange(len(samples))
             in_order = np.array(slots)[order][:, None]
             self._judge(codes, found, groups, machines, in_order, (order + number).tolist())
 

@@ -178,7 +178,7 @@ class Pipeline:
             row = window.push(sample)
             if row is not None:
                 self._cells += fleet.cells
-            number = fleet.taken - 1
+            number = fleet.followed + len(fleet.slots) - 1
             self._turns.append(_Turn(machine, fleet, sample.at, sample.values, number, row, window.full()))
 
     def _flush(self, events: list[Event]) -> None:

@@ -30,19 +30,31 @@ class Groups:
 
     Attributes:
         starts: The first row of each of G groups, ascending from 0, shape (G,).
-        of: The group of each of N rows, shape (N, 1).
         ends: The last row of each group, shape (G,).
     """
 
     starts: NDArray[np.intp]
-    of: NDArray[np.intp]
     ends: NDArray[np.intp]
 
     @classmethod
     def starting(cls, starts: NDArray[np.intp], rows: int) -> Groups:
         """Groups of `rows` rows, each of at least one."""
-        ends = np.append(starts[1:], rows) - 1
-        return cls(starts, np.repeat(np.arange(len(starts)), ends - starts + 1)[:, None], ends)
+        ends = np.empty_like(starts)
+        ends[:-1], ends[-1] = starts[1:] - 1, rows - 1
+        return cls(starts, ends)
+
+    @classmethod
+    def of_equal(cls, numbers: NDArray[np.intp]) -> Groups:
+        """Rows of equal numbers, which lie together, shape (N,)."""
+        if numbers[0] == numbers[-1]:
+            return cls.starting(np.zeros(1, np.intp), len(numbers))
+        new = np.flatnonzero(numbers[1:] != numbers[:-1]) + 1
+        return cls.starting(np.concatenate([[0], new]), len(numbers))
+
+    @property
+    def of(self) -> NDArray[np.intp]:
+        """The group of each row, shape (N, 1)."""
+        return np.repeat(np.arange(len(self.starts)), self.ends - self.starts + 1)[:, None]
 
     def before(self, rows: NDArray, first: NDArray) -> NDArray:  # type: ignore[type-arg]
         """The row before each one, shape (N, F); of the first row of each group that of `first`, (G, F)."""
@@ -87,11 +99,11 @@ def count(values: NDArray[np.float64], groups: Groups, before: NDArray[np.void])
         groups: Whose they are.
         before: The stretches of each group before its first sample, shape (G, F).
     """
-    rows = np.arange(1, len(values) + 1)[:, None]
     there = None if np.isfinite(values.sum()) else ~np.isnan(values)
     if there is None or there.all():
-        shown, absent, seen, there = values, None, rows, None
+        shown, absent, seen, there = values, None, None, None
     else:
+        rows = np.arange(1, len(values) + 1)[:, None]
         absent = _absent(there, rows, groups, before["absent"])
         shown = _carried(values, rows - absent, groups, before["value"])
         seen = there.cumsum(axis=0)
@@ -127,17 +139,19 @@ def _carried(
 
 def _same(
     changed: NDArray[np.bool_],
-    seen: NDArray[np.int64],
+    seen: NDArray[np.int64] | None,
     there: NDArray[np.bool_] | None,
     groups: Groups,
     before: NDArray[np.int32],
 ) -> NDArray[np.int64]:
-    """Values in a row that are the same; `seen` counts those that are there."""
+    """Values in a row that are the same; `seen` counts those that are there, None where all are."""
     if changed.all():
         return np.ones(changed.shape, np.int64)
     starts = groups.starts
     if there is None and len(starts) == len(changed):
         return np.where(changed, 1, before + 1)
+    if seen is None:
+        seen = np.arange(1, len(changed) + 1)[:, None]
     marks = np.where(changed, seen, LOWEST)
     first = seen[starts]
     earlier = first - before if there is None else first + 1 - there[starts] - before
