@@ -12,6 +12,7 @@ from daemon.store import now
 from detector.alerts import Change
 from detector.events import (
     AlertChanged,
+    ClockFailed,
     NotScored,
     ReadingDropped,
     Scored,
@@ -61,10 +62,8 @@ class Announcer:
                 figures.scored += 1
                 if scores:
                     self._score(event, pipeline)
-            elif isinstance(event, ReadingDropped):
-                self._tally.count("reading_dropped", event.reason, machine=event.reading.machine)
-            elif isinstance(event, ValueIgnored):
-                self._tally.count("value_ignored", event.reason, machine=event.machine, sensor=event.sensor)
+            elif isinstance(event, ReadingDropped | ValueIgnored | ClockFailed):
+                self._count(event)
             elif isinstance(event, SensorChanged):
                 self._sensor(event)
             elif isinstance(event, NotScored):
@@ -105,6 +104,15 @@ class Announcer:
             )
         else:
             self._tally.count("sensor_unhealthy", event.health, machine=machine, sensor=sensor, at=at)
+
+    def _count(self, event: ReadingDropped | ValueIgnored | ClockFailed) -> None:
+        if isinstance(event, ReadingDropped):
+            self._tally.count("reading_dropped", event.reason, machine=event.reading.machine)
+        elif isinstance(event, ValueIgnored):
+            self._tally.count("value_ignored", event.reason, machine=event.machine, sensor=event.sensor)
+        else:
+            at = payloads.iso(event.at)
+            self._tally.count("clock_failed", event.reason, machine=event.machine, at=at)
 
     def state(self, event: StateChanged) -> None:
         """Tells of a machine's present state."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 STEP = 20_000  # rows deleted at once: 20 to 40 ms, so that readings never wait long
 SHARES = 50  # of a machine's time, of which one goes at once when the file is too large
@@ -16,11 +16,14 @@ class Retention:
         self._database = database
         self._turn = 0
 
-    def prune(self, machines: Sequence[int], *, keep: int, max_size: int, now: int) -> int:
+    def prune(
+        self, machines: Sequence[int], *, ended: Mapping[int, int], keep: int, max_size: int, now: int
+    ) -> int:
         """Deletes a step of what is too old or too much; returns how many readings went.
 
         Args:
             machines: Numbers of all machines.
+            ended: When those of them that are former numbers came to an end; their readings age all the same.
             keep: Milliseconds that a machine's readings are kept, counted from its newest.
             max_size: Bytes above which every machine's oldest readings go as well.
             now: Milliseconds since the epoch; a reading from the future does not count as the newest.
@@ -42,8 +45,11 @@ class Retention:
                 (machine,),
             ).fetchone()
             if newest is None:
+                if machine in ended:
+                    self._forget(machine)
                 continue
-            until = min(newest, now) - keep
+            age = max(0, now - ended[machine]) if machine in ended else 0
+            until = min(newest, now) + age - keep
             if too_large:
                 until = max(until, oldest + (newest - oldest) // SHARES + 1)
             if until > oldest:
@@ -54,6 +60,11 @@ class Retention:
                 (machine,),
             )
         return gone
+
+    def _forget(self, former: int) -> None:
+        """Forgets a former number of which no reading is left, with its alerts."""
+        self._database.execute("DELETE FROM alerts WHERE machine = ? AND closed_at NOTNULL", (former,))
+        self._database.execute("DELETE FROM former WHERE machine = ?", (former,))
 
     def _delete(self, machine: int, until: int, most: int) -> int:
         """Deletes a machine's readings before a time, about `most` of them."""

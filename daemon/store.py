@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from daemon.transaction import Transaction
 
-SCHEMA = 3
+SCHEMA = 4
 TABLES = """
 CREATE TABLE machines (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, snapshot BLOB) STRICT;
 CREATE TABLE layouts (id INTEGER PRIMARY KEY, sensors TEXT NOT NULL UNIQUE) STRICT;
@@ -42,8 +42,17 @@ CREATE TABLE dead_letters (
 ) STRICT;
 CREATE TABLE subscriptions (topic TEXT PRIMARY KEY) STRICT;
 """
-TEXTS = "CREATE TABLE texts (number INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;"  # since schema 3
-BEFORE_TEXTS = 2
+MIGRATIONS = {  # from each schema to the next
+    2: "CREATE TABLE texts (number INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;",
+    # A machine whose clock was set back goes on under another number, since its times come a second time.
+    3: """
+CREATE TABLE former (machine INTEGER PRIMARY KEY, name TEXT NOT NULL, ended_at INTEGER NOT NULL) STRICT;
+CREATE VIEW numbers AS SELECT id AS machine, name FROM machines UNION ALL SELECT machine, name FROM former;
+CREATE TABLE replays (letter INTEGER PRIMARY KEY) STRICT;
+""",
+}
+NEW_MACHINE = "INSERT INTO machines (id, name) SELECT 1 + ifnull(max(machine), 0), ? FROM numbers"
+APART = 60_000  # milliseconds that readings of before and after keep, where the times came a second time
 UNDELIVERABLE = "publication_too_large"  # the reason in the dead letters
 KEPT_PAYLOAD = 16_384  # bytes of a dead letter: enough to see what it was
 BUSY = 500  # milliseconds that a commit waits for another process; who waits sees no signal
@@ -108,11 +117,12 @@ class Store:
 
     def _prepare(self, *, read_only: bool) -> None:
         (version,) = self._database.execute("PRAGMA user_version").fetchone()
-        if version == 0 and not read_only:
-            self._database.executescript(f"BEGIN; {TABLES} {TEXTS} PRAGMA user_version = {SCHEMA}; COMMIT;")
-        elif version == BEFORE_TEXTS and not read_only:
-            self._database.executescript(f"BEGIN; {TEXTS} PRAGMA user_version = {SCHEMA}; COMMIT;")
-        elif version != SCHEMA:
+        if version == SCHEMA:
+            return
+        if (version == 0 or version in MIGRATIONS) and not read_only:
+            steps = [TABLES if version == 0 else "", *(MIGRATIONS[v] for v in MIGRATIONS if v >= version)]
+            self._database.executescript(f"BEGIN; {' '.join(steps)} PRAGMA user_version = {SCHEMA}; COMMIT;")
+        else:
             raise StoreError(
                 f"{self.path}: must have schema {SCHEMA}, got {version}: not made by this version"
             )
@@ -135,17 +145,23 @@ class Store:
                 *(reading.machine for reading in transaction.readings),
                 *transaction.snapshots,
             } - machines.keys():
-                machines[name] = self._insert("INSERT INTO machines (name) VALUES (?)", name)
+                machines[name] = self._insert(NEW_MACHINE, name)
             for sensors in {reading.sensors for reading in transaction.readings} - layouts.keys():
                 text = msgspec.json.encode(sensors).decode()
                 layouts[sensors] = self._insert("INSERT INTO layouts (sensors) VALUES (?)", text)
-            many(
-                "INSERT OR IGNORE INTO readings VALUES (?, ?, ?, ?)",
-                [
-                    (machines[r.machine], r.at, layouts[r.sensors], r.values.tobytes())
-                    for r in transaction.readings
-                ],
-            )
+            done = 0
+            for place in [*transaction.begins, len(transaction.readings)]:
+                many(
+                    "INSERT OR IGNORE INTO readings VALUES (?, ?, ?, ?)",
+                    [
+                        (machines[r.machine], r.at, layouts[r.sensors], r.values.tobytes())
+                        for r in transaction.readings[done:place]
+                    ],
+                )
+                done = place
+                if place < len(transaction.readings):
+                    name = transaction.readings[place].machine
+                    machines[name] = self._renumber(name)
             failpoint("readings_written")
             many(
                 "INSERT OR IGNORE INTO texts SELECT ?, ? WHERE (SELECT count(*) FROM texts) < ?",
@@ -204,6 +220,15 @@ class Store:
         self._machines, self._layouts = machines, layouts
         self.outbox += len(numbers) - max(0, deleted)  # -1 where there was nothing to delete
         return numbers
+
+    def _renumber(self, machine: str) -> int:
+        """Gives a machine another number; what is stored of it keeps the former one."""
+        self._database.execute(
+            "INSERT INTO former SELECT id, name, ? FROM machines WHERE name = ?", (now(), machine)
+        )
+        (number,) = self._database.execute("SELECT 1 + max(machine) FROM numbers").fetchone()
+        self._database.execute("UPDATE machines SET id = ? WHERE name = ?", (number, machine))
+        return int(number)
 
     @contextmanager
     def _atomic(self) -> Iterator[None]:
@@ -282,7 +307,7 @@ class Store:
         names = {number: sensors for sensors, number in self._layouts.items()}
         times: dict[int, list[int]] = {}
         numbers: dict[int, list[bytes]] = {}
-        for at, layout, content in self._rows(machine, since):
+        for at, layout, content in self._history(machine, since):
             times.setdefault(layout, []).append(at)
             numbers.setdefault(layout, []).append(content)
         sensors = tuple(sorted({name for layout in times for name in names[layout]}))
@@ -299,6 +324,24 @@ class Store:
         texts = {float(n): text for n, text in self._database.execute("SELECT number, text FROM texts")}
         return merged(History(machine, sensors, moments[order], values, texts=texts), Grid(1))
 
+    def _history(self, machine: str, since: int) -> Iterator[tuple[int, int, bytes]]:
+        """As `_rows`, but in no order, and with what was before the machine's clock was set back.
+
+        Of time that came a second time the later readings count: together they would be no movement of it.
+        """
+        return self._database.execute(
+            """
+            SELECT at, layout, numbers FROM readings AS r
+            WHERE machine IN (SELECT machine FROM numbers WHERE name = ?1) AND at >= ?2
+            AND (machine = ?3 OR NOT EXISTS (
+                SELECT 1 FROM readings AS later
+                WHERE later.machine IN (SELECT machine FROM numbers WHERE name = ?1)
+                AND later.machine > r.machine AND later.at BETWEEN r.at - ?4 AND r.at + ?4
+            ))
+            """,
+            (machine, since, self._machines.get(machine), APART),
+        )
+
     def _rows(self, machine: str, since: int) -> Iterator[tuple[int, int, bytes]]:
         """Time, layout and numbers of a machine's readings, oldest first."""
         return self._database.execute(
@@ -309,8 +352,9 @@ class Store:
     def alerted(self, machine: str) -> list[tuple[int, int | None]]:
         """Start and end of a machine's alerts in milliseconds since the epoch; None: still open."""
         return self._database.execute(
-            "SELECT opened_at, closed_at FROM alerts WHERE machine = ? ORDER BY opened_at",
-            (self._machines.get(machine),),
+            "SELECT opened_at, closed_at FROM alerts "
+            "WHERE machine IN (SELECT machine FROM numbers WHERE name = ?) ORDER BY opened_at",
+            (machine,),
         ).fetchall()
 
     def prune(self, *, keep: int, max_size: int, now: int) -> int:
@@ -320,8 +364,9 @@ class Store:
             sqlite3.Error: The disk refuses; nothing was deleted.
         """
         with self._atomic():
-            machines = tuple(self._machines.values())
-            gone = self._retention.prune(machines, keep=keep, max_size=max_size, now=now)
+            ended = dict(self._database.execute("SELECT machine, ended_at FROM former"))
+            machines = (*self._machines.values(), *ended)
+            gone = self._retention.prune(machines, ended=ended, keep=keep, max_size=max_size, now=now)
             if gone:
                 failpoint("readings_pruned")
             return gone

@@ -8,6 +8,7 @@ import msgspec
 
 from detector.alerts import Change, OpenAlert, OpenSilence, Severity
 from detector.blame import SensorShare
+from detector.clock import ClockFault
 from detector.health import Health, SensorState
 from detector.reading import Dropped, Ignored, Reading
 
@@ -36,6 +37,26 @@ class ReadingDropped(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     reading: Reading
     reason: Dropped
+
+
+class ClockFailed(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """A machine's clock was set back or stands still, as this reading proves.
+
+    The first that is taken after a clock was set back is this one.
+    """
+
+    reading: Reading
+    reason: ClockFault
+
+    @property
+    def machine(self) -> str:
+        """Whose clock it is."""
+        return self.reading.machine
+
+    @property
+    def at(self) -> int:
+        """What it shows."""
+        return self.reading.at
 
 
 class ValueIgnored(msgspec.Struct, frozen=True, gc=False):
@@ -161,6 +182,7 @@ class StateChanged(msgspec.Struct, frozen=True, gc=False):
 
 Event = (
     ReadingDropped
+    | ClockFailed
     | ValueIgnored
     | SensorChanged
     | NotScored

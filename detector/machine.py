@@ -9,6 +9,7 @@ import numpy as np
 
 from detector.alerts import AlertPolicy, AlertTracker, Change, OpenAlert, OpenSilence, silence_id
 from detector.blame import SensorShare, blame
+from detector.clock import ClockFault, Overtaken
 from detector.events import (
     AlertChanged,
     Event,
@@ -28,7 +29,7 @@ from detector.scoring import Detector
 from detector.stream import StreamPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from detector.scoring import Scores
 
 
+CLOCK_INTERVALS = 3  # that a clock must go on for after it was set back, where they are long
 SILENT_INTERVALS = 3  # readings in a row that fail to come before a machine is called silent
 
 
@@ -51,6 +53,8 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
         alerts: The alert and what leads to the next one.
         state: The present state.
         since: Since when, in milliseconds since the epoch.
+        era: How often the machine's clock was set back.
+        overtaken: The readings since the last one that was not too late.
         silence: The alert about the machine's silence.
         unhealthy: Sensors that are not healthy, by name.
         stretches: How long each sensor has shown the same value or none; see `Watch.stretches`.
@@ -64,6 +68,8 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     alerts: AlertTracker
     state: MachineState | None
     since: int
+    era: int = 0
+    overtaken: Overtaken | None = None
     silence: OpenSilence | None = None
     unhealthy: dict[str, SensorState] = {}
     stretches: bytes = b""
@@ -81,7 +87,10 @@ class Machine:
         self.alerts = AlertTracker()
         self.state: MachineState | None = None  # until the first reading
         self.since = 0
-        self.heard_at: int | None = None
+        self.heard = False  # since the last look at the clock
+        self.heard_at: int | None = None  # as the clock showed then
+        self.era = 0
+        self.overtaken: Overtaken | None = None
         self.silence: OpenSilence | None = None
         self.unhealthy: dict[str, SensorState] = {}
         self.detector: Detector | None = None
@@ -100,12 +109,34 @@ class Machine:
     def take(self, reading: Reading) -> list[Sample] | Dropped:
         """Takes a reading; returns the samples that it completes, or why it was dropped."""
         received_at = reading.received_at
-        if received_at is not None and self._stream.ahead(reading.at, received_at):
-            return Dropped.FUTURE
+        if received_at is not None:
+            misplaced = self._stream.misplaced(reading.at, received_at)
+            if misplaced is not None:
+                return misplaced
         taken = [] if self.detector is None else self._sample(reading, self.detector)
-        if received_at is not None and not isinstance(taken, Dropped):
-            self.heard_at = received_at
+        if not isinstance(taken, Dropped):
+            self.overtaken, self.heard = None, True
         return taken
+
+    def judge_clock(self, reading: Reading, reason: Dropped) -> ClockFault | None:
+        """What a reading that was dropped proves, with those before it, about the machine's clock."""
+        if reading.received_at is None or reason not in {Dropped.LATE, Dropped.DUPLICATE}:
+            return None
+        if self.overtaken is None:
+            self.overtaken = Overtaken(reading.at, reading.received_at)
+            return None
+        assert self.detector is not None
+        wait = max(self._stream.clock_wait, CLOCK_INTERVALS * self.detector.manifest.grid.interval)
+        self.overtaken, fault = self.overtaken.then(reading.at, reading.received_at, wait=wait)
+        return fault
+
+    def begin_again(self, fleet: Fleet | None) -> None:
+        """Starts anew with times that may come a second time."""
+        window = self.window
+        stretches = b"" if window is None else window.fleet.watch.stretches(window.place)
+        self.serve(fleet)
+        self._restore_health(stretches, {})
+        self.era += 1
 
     def _sample(self, reading: Reading, detector: Detector) -> list[Sample] | Dropped:
         first = self.grid is None
@@ -204,7 +235,9 @@ class Machine:
             self.name, at, scores.error[row], score, score > 1, scores.coverage[row], scores.imputed(row)
         )
         events: list[Event] = [scored]
-        changed = self.alerts.observe(self.name, at, score, self._policy)
+        # Of two alerts of one instant, before a clock was set back and after, each has a name of its own.
+        source = f"{self.name}\0{self.era}" if self.era else self.name
+        changed = self.alerts.observe(source, at, score, self._policy)
         if changed is not None:
             said = self.detector.columns.say(values)
             expected = self.detector.expected(scores.errors.last[row])
@@ -224,10 +257,18 @@ class Machine:
         sensors = tuple(self.unhealthy.values())
         return StateChanged(self.name, at, self.state, self.since, model, alert, sensors)
 
+    def shift_clock(self, step: int) -> None:
+        """Takes into account that our clock was set forward by so many milliseconds, or back."""
+        if self.heard_at is not None:
+            self.heard_at += step
+        if self.silence is not None:
+            published_at = self.silence.published_at + step
+            self.silence = msgspec.structs.replace(self.silence, published_at=published_at)
+
     def declare_silence(self, now: int) -> list[Event]:
         """Makes the machine silent if nothing usable has come for too long, counted from the first call."""
-        if self.heard_at is None:
-            self.heard_at = now
+        if self.heard or self.heard_at is None:
+            self.heard, self.heard_at = False, now
         silent = self._is_silent(now, self.heard_at)
         changed = silent and self.state is not MachineState.SILENT
         if changed:
@@ -279,6 +320,8 @@ class Machine:
             alerts=msgspec.structs.replace(self.alerts),
             state=self.state,
             since=self.since,
+            era=self.era,
+            overtaken=self.overtaken,
             silence=self.silence,
             unhealthy=self.unhealthy,
             stretches=b"" if self.window is None else self.window.fleet.watch.stretches(self.window.place),
@@ -299,6 +342,7 @@ class Machine:
         """
         self.alerts = msgspec.structs.replace(snapshot.alerts)
         self.state, self.since = snapshot.state, snapshot.since
+        self.era, self.overtaken = snapshot.era, snapshot.overtaken
         self.silence, self.unhealthy = snapshot.silence, {}
         if self.detector is None or self.window is None:
             return
@@ -319,24 +363,21 @@ class Machine:
         elif self.grid is not None:
             samples = self._sampler.complete()
         self.window.recall(samples, snapshot.smoothed if snapshot.model == manifest.id else None)
-        self._restore_health(snapshot, self.window)
+        self.unhealthy = snapshot.unhealthy
+        noted = {name: self._moved(one, snapshot.grid) for name, one in snapshot.noted.items()}
+        self._restore_health(snapshot.stretches if snapshot.model == manifest.id else b"", noted)
 
-    def _restore_health(self, snapshot: Snapshot, window: Window) -> None:
-        """Takes up what is known of sensors; under another bundle only of those that were not healthy."""
-        assert self.detector is not None
-        watch, manifest = window.fleet.watch, self.detector.manifest
-        if not watch.watches:
+    def _restore_health(self, stretches: bytes, noted: Mapping[str, Noted]) -> None:
+        """Takes up what is known of sensors; see `Watch.restore`."""
+        if self.window is None or self.detector is None or not self.window.fleet.watch.watches:
+            self.unhealthy = {}
             return
-        places = {sensor: column for column, sensor in enumerate(manifest.sensors)}
-        self.unhealthy = {name: one for name, one in snapshot.unhealthy.items() if name in places}
-        watch.restore(
-            window.place,
-            snapshot.stretches if snapshot.model == manifest.id else b"",
-            {
-                places[name]: self._moved(one, snapshot.grid)
-                for name, one in snapshot.noted.items()
-                if name in places
-            },
+        places = {sensor: column for column, sensor in enumerate(self.detector.manifest.sensors)}
+        self.unhealthy = {name: one for name, one in self.unhealthy.items() if name in places}
+        self.window.fleet.watch.restore(
+            self.window.place,
+            stretches,
+            {places[name]: one for name, one in noted.items() if name in places},
             {places[name]: one.health for name, one in self.unhealthy.items()},
         )
 

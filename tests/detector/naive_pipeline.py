@@ -10,8 +10,10 @@ from itertools import takewhile
 from detector.alerts import AlertPolicy, Change, OpenAlert, Severity, alert_id
 from detector.blame import NOTHING, SensorShare
 from detector.channels import number_of
+from detector.clock import ClockFault
 from detector.events import (
     AlertChanged,
+    ClockFailed,
     Event,
     MachineState,
     NotScored,
@@ -24,7 +26,7 @@ from detector.events import (
 from detector.grid import Grid
 from detector.health import LIE, Health, HealthPolicy, SensorState
 from detector.manifest import Manifest
-from detector.reading import Ignored, Reading
+from detector.reading import Dropped, Ignored, Reading
 from detector.scoring import SCORE_DIGITS, Autoencoder
 from detector.stream import StreamPolicy
 from tests.detector.naive import Row, Sampling, counted, known, shares, strange, stretches, total, window
@@ -75,6 +77,7 @@ class Watching:
     policy: HealthPolicy
     samples: list[tuple[int, Row]] = field(default_factory=list)
     health: list[list[Health]] = field(default_factory=list)  # of each sensor, after each sample
+    begun: int = 0  # samples before the clock was set back
 
     def judge(self, slot: int, row: Row) -> list[tuple[Health, float, int, tuple[float | None, ...]]]:
         """Each sensor's health, its last value, its samples and the limit, after one more sample."""
@@ -113,7 +116,7 @@ class Watching:
         return [
             any(
                 self.policy.leave_out and health[i] in LIE and end - self.made.window.length < slot <= end
-                for (slot, _), health in zip(self.samples, self.health, strict=True)
+                for (slot, _), health in list(zip(self.samples, self.health, strict=True))[self.begun :]
             )
             for i in range(len(self.made.sensors))
         ]
@@ -278,12 +281,45 @@ def follow(
     health: HealthPolicy,
 ) -> list[Event]:
     """All events of one machine, but for the readings that were dropped."""
-    from_now = [r for r in readings if r.received_at is None or r.at - r.received_at <= stream.max_ahead]
-    grid = phase_of(made, from_now)
-    sampling = Sampling(made.sensors, grid, stream.lateness)
-    for reading in from_now:
-        sampling.feed(reading)
-    following = Following(machine, made, grid, model, Alerting(machine, policy), Watching(made, health))
-    for samples in stretches(counted(sampling.samples, made), made.window.max_gap):
-        following.stretch(samples)
+    from_now = [
+        r
+        for r in readings
+        if r.received_at is None
+        or (
+            r.at - r.received_at <= stream.max_ahead
+            and (stream.max_behind is None or r.received_at - r.at <= stream.max_behind)
+        )
+    ]
+    following = Following(machine, made, made.grid, model, Alerting(machine, policy), Watching(made, health))
+    for number, era in enumerate(eras(from_now, made, stream)):
+        if number:
+            following.events.append(ClockFailed(era.accepted[0], ClockFault.SET_BACK))
+            following.watching.begun = len(following.watching.samples)
+            following.alerting.machine = f"{machine}\0{number}"
+        following.grid = era.grid
+        for samples in stretches(counted(era.samples, made), made.window.max_gap):
+            following.stretch(samples)
     return following.events
+
+
+def eras(readings: Sequence[Reading], made: Manifest, stream: StreamPolicy) -> list[Sampling]:
+    """The samples from one moment at which the clock was set back to the next."""
+    found = [Sampling(made.sensors, phase_of(made, readings), stream.lateness)]
+    wait = max(stream.clock_wait, 3 * made.grid.interval)
+    late: list[tuple[int, int]] = []  # time and arrival of those that came too late, in a row
+    for i, reading in enumerate(readings):
+        outcome = found[-1].feed(reading)
+        if not isinstance(outcome, Dropped):
+            late = []
+            continue
+        if outcome is Dropped.NO_KNOWN_SENSOR or reading.received_at is None:
+            continue
+        late.append((reading.at, reading.received_at))
+        own, arrival = (new - old for new, old in zip(late[-1], late[0], strict=True))
+        if own < 0 or own > 1.1 * arrival + 5_000:
+            late = [late[-1]]
+        elif len(late) >= 10 and own >= wait:
+            found.append(Sampling(made.sensors, phase_of(made, readings[i:]), stream.lateness))
+            found[-1].feed(reading)
+            late = []
+    return found
