@@ -57,8 +57,8 @@ class HealthPolicy:
 
 
 NEVER = 2**31 - 1
-# Times the longest stretch of the history. On normal rows of recorded machines that nothing was learned from
-# (smd, asd), sensors were called stuck .22 times a week at 2, .08 at 3 and .006 at 5.
+# Times the longest stretch of the history. In 535 weeks of healthy sensors of recorded machines, 112 were
+# called stuck at 2, 37 at 3 and 3 at 5 (`python -m bench.stuck`).
 MARGIN = 5
 LEAST = 10  # samples: where none was ever the same twice, chance and rounding must still have room
 CHANGES = 100  # of a value that a history must show to tell how long its stretches get
