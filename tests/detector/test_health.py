@@ -12,9 +12,10 @@ from detector.channels import Channel
 from detector.events import Event, Scored, SensorChanged, StateChanged
 from detector.health import CHANGES, LEAST, MARGIN, NEVER, Bounds, Health, HealthPolicy
 from detector.machine import Snapshot
-from detector.manifest import Manifest, StretchSpec, WindowSpec
+from detector.manifest import ErrorSpec, Manifest, StretchSpec, WindowSpec
 from detector.pipeline import Champions
-from tests.detector.examples import SECOND, START, detector, manifest, pipeline, whole
+from detector.reading import Reading
+from tests.detector.examples import SECOND, START, assert_same, detector, manifest, pipeline, whole
 
 SENSORS = ("flow", "load", "mode", "open", "angle", "energy")
 KINDS = {
@@ -162,3 +163,36 @@ def test_a_snapshot_of_an_older_version_is_taken_up() -> None:
     fresh = pipeline(detector(made), health=HealthPolicy(stuck_after=5_000))
     fresh.restore("press-1", written, stream[:10])
     assert of_sensors(fresh.on_readings(stream[10:])) == [(15, "load", Health.STUCK)]
+
+
+def lying(count: int = 40) -> list[Reading]:
+    """Readings of which the load is far too large now and then."""
+    made = manifest(window=WindowSpec(length=3))
+    return whole(made.sensors, [[math.sin(i), 99.0 if i % 9 == 5 else math.cos(i)] for i in range(count)])
+
+
+LIMITED = HealthPolicy(limits={"load": (-10, 10)})
+SMOOTH = ErrorSpec(kind="mse", smoothing=0.9)
+
+
+def test_a_lie_in_the_middle_of_a_batch_is_left_out_as_it_is_alone() -> None:
+    made = manifest(window=WindowSpec(length=3), error=SMOOTH)
+    at_once = pipeline(detector(made), health=LIMITED).on_readings(lying())
+    target = pipeline(detector(made), health=LIMITED)
+    assert_same([event for one in lying() for event in target.on_readings([one])], at_once)
+    assert {e.coverage for e in at_once if isinstance(e, Scored)} == {0.5, 1.0}
+
+
+def test_a_restart_knows_of_a_lie_as_long_as_it_lies_in_the_window() -> None:
+    made = manifest(window=WindowSpec(length=3), error=SMOOTH)
+    at_once = pipeline(detector(made), health=LIMITED).on_readings(lying())
+    target, events = pipeline(detector(made), health=LIMITED), []
+    for i, one in enumerate(lying()):
+        events += target.on_readings([one])
+        machine = target.machine("press-1")
+        assert machine is not None
+        written = msgspec.msgpack.encode(machine.snapshot())
+        target = pipeline(detector(made), health=LIMITED)
+        snapshot = msgspec.msgpack.decode(written, type=Snapshot)
+        target.restore("press-1", snapshot, lying()[max(0, i - 6) : i + 1])
+    assert_same(events, at_once)
