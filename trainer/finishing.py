@@ -182,6 +182,7 @@ def uncalibrated(one: Prepared, fitted: Fitted, settings: Settings, created_at: 
         libraries={name: version(name) for name in LIBRARIES},
         files={},
         channels=one.fit.channels,
+        limits=one.fit.limits,
         stretches=longest_stretches(one.histories, verdict.grid, wishes.max_gap, one.fit.columns.counters),
     )
 
