@@ -25,6 +25,7 @@ from trainer.fitting import Epoch, best_epoch
 from trainer.labelled import Labelled, labelled, watch, with_labels
 from trainer.look import window_spec
 from trainer.report import Contents, report
+from trainer.stretches import longest_stretches
 from trainer.thresholds import HeldBack, threshold
 from trainer.wording import DAY
 
@@ -182,6 +183,7 @@ def uncalibrated(one: Prepared, fitted: Fitted, settings: Settings, created_at: 
         files={},
         channels=one.fit.channels,
         limits=one.fit.limits,
+        stretches=longest_stretches(one.histories, verdict.grid, wishes.max_gap, one.fit.columns.counters),
     )
 
 
