@@ -91,5 +91,10 @@ COUNTED: Mapping[str, Counted] = {
         "Attempts to write the store that the disk or another process prevented.",
         (*reasons.STORE, OTHER),
     ),
+    "thread_hung": Counted(
+        "thread_hung_seconds",
+        "Seconds for which a stuck thread has kept the watchdog unfed.",
+        ("network",),
+    ),
     "thread_failed": Counted("threads_failed", "Threads that ended with an error, and are started anew."),
 }

@@ -46,6 +46,7 @@ STEP = 1000  # milliseconds; less is a clock that is being slewed, or a late loo
 PRUNE_EVERY = 10.0  # seconds
 RETRY = 0.5  # seconds until a full disk is tried again
 RESUBSCRIBE = 60.0  # seconds until a refused subscription is asked for again
+STILL = 60  # looks, of which there is one a second, at a network thread that should turn once a second
 LEAVE_WITHIN = 1.0  # seconds; with retry 0.5, store 2 x 0.5, child 0.5, network 1 the end comes within 5
 
 
@@ -78,6 +79,7 @@ class Service:
         self.stopping = False
         self._offset = now() - time.monotonic_ns() // 1_000_000
         self._stepped = self._ticked = self._pruned = self._subscribed = 0.0
+        self._still = 0  # looks at a network thread that did nothing
         self._sent: list[int] = []
         self._undeliverable: list[tuple[int, str]] = []
 
@@ -191,8 +193,7 @@ class Service:
         overflowed = self._intake.overflowed()
         if overflowed:
             self._tally.count("message_dropped", "intake_full", overflowed)
-        if self._connection.revive():
-            self._tally.count("broker_lost", reasons.THREAD_DIED, host=self._settings.mqtt.host)
+        self._revive()
         if "subscription" in self._announcer.problems and self._ticked - self._subscribed >= RESUBSCRIBE:
             self._subscribed = self._ticked
             self._connection.subscribe()
@@ -213,8 +214,20 @@ class Service:
         self._tally.report("clock_stepped", direction, level="warning", seconds=step / 1000)
         return step
 
+    def _revive(self) -> None:
+        if self._connection.revive():
+            self._tally.count("broker_lost", reasons.THREAD_DIED, host=self._settings.mqtt.host)
+
     def _show_life(self) -> None:
-        """Feeds systemd's watchdog, and the file that a container's health check looks at."""
+        """Feeds systemd's watchdog, and the file that a container's health check looks at.
+
+        Nothing else does, so that a loop that is stuck, in a lock or a disk that does not answer, is ended
+        and started anew. A network thread that is stuck has no other end either.
+        """
+        self._still = 0 if self._connection.turned() else self._still + 1
+        if self._still >= STILL:
+            self._tally.count("thread_hung", "network", hint="the watchdog is no longer fed")
+            return
         self._tally.figures.turned_at = time.monotonic()
         notify("WATCHDOG=1")
         with suppress(OSError):
@@ -292,7 +305,7 @@ class Service:
                 time.sleep(RETRY)
                 for notice in self._intake.take(0, 0.0)[1]:  # a new connection must hear of the problem
                     self._hear(notice)
-                self._connection.revive()
+                self._revive()
                 self._show_life()  # this is waiting, not hanging
             else:
                 self._tally.figures.committed_at = time.monotonic()
