@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING
 import structlog
 
 from daemon import reasons
-from daemon.decoding import Refusal, RefusalReason
+from daemon.decoding import Refusal
 from daemon.failpoints import failpoint
+from daemon.following import follow, read
 from daemon.intake import Connected, Disconnected, Published, Subscribed, Unsubscribed
 from daemon.notify import notify
 from daemon.publisher import Outgoing
+from daemon.replaying import Replaying
 from daemon.store import now
 from daemon.transaction import Transaction
 from detector.alerts import Change
-from detector.events import AlertChanged, ClockFailed, ReadingDropped, StateChanged
-from detector.reading import Reading
+from detector.events import AlertChanged, StateChanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from daemon.tally import Tally
     from detector.events import Event
     from detector.pipeline import Champions, Pipeline
+    from detector.reading import Reading
     from detector.scoring import Detector
 
 MOST = 1000  # messages in one step: enough to fill batches, few enough to keep a step well below a second
@@ -44,6 +46,7 @@ STEP = 1000  # milliseconds; less is a clock that is being slewed, or a late loo
 PRUNE_EVERY = 10.0  # seconds
 RETRY = 0.5  # seconds until a full disk is tried again
 RESUBSCRIBE = 60.0  # seconds until a refused subscription is asked for again
+STILL = 60  # looks, of which there is one a second, at a network thread that should turn once a second
 LEAVE_WITHIN = 1.0  # seconds; with retry 0.5, store 2 x 0.5, child 0.5, network 1 the end comes within 5
 
 
@@ -72,9 +75,11 @@ class Service:
         self._publisher = publisher
         self._announcer = announcer
         self._tally = tally
+        self._replaying = Replaying(store, tally)
         self.stopping = False
         self._offset = now() - time.monotonic_ns() // 1_000_000
         self._stepped = self._ticked = self._pruned = self._subscribed = 0.0
+        self._still = 0  # looks at a network thread that did nothing
         self._sent: list[int] = []
         self._undeliverable: list[tuple[int, str]] = []
 
@@ -89,8 +94,10 @@ class Service:
             self._hear(notice)
         transaction = Transaction(sent=self._sent, undeliverable=self._undeliverable)
         events = self._follow(messages, transaction) if messages else []
+        taken = len(transaction.readings)
         ticks = time.monotonic() - self._ticked >= TICK
         if ticks:
+            events += self._replaying.step(self._decoder, self.pipeline, transaction)
             events += self._tick()
         self._record(events, transaction)
         # What the broker took is noted with the next readings: a commit of its own would hold them up.
@@ -114,7 +121,7 @@ class Service:
         self._announcer.events(events, stored, self.pipeline)
         self._undeliverable += self._publisher.pump()
         if messages:
-            self._tally.figures.readings += len(transaction.readings)
+            self._tally.figures.readings += taken
             self._measure(messages[0].received_at, len(messages))
 
     def _measure(self, oldest: int, number: int) -> None:
@@ -169,10 +176,7 @@ class Service:
         """Messages to events; fills the transaction's readings and refusals."""
         readings = []
         for message in messages:
-            decoded = self._decoder.decode(message)
-            if isinstance(decoded, Reading) and not self._store.room_for(decoded.sensors):
-                reason = RefusalReason.TOO_MANY_LAYOUTS
-                decoded = Refusal(message, reason, "too many combinations of sensors are stored already")
+            decoded = read(message, self._decoder, self._store)
             if isinstance(decoded, Refusal):
                 transaction.refusals.append(decoded)
                 self._tally.count(
@@ -181,22 +185,7 @@ class Service:
             else:
                 readings.append(decoded)
         transaction.texts = self._decoder.new_texts()
-        events = self.pipeline.on_readings(readings)
-        dropped = {id(event.reading): event for event in events if isinstance(event, ReadingDropped)}
-        transaction.readings = (
-            [reading for reading in readings if id(reading) not in dropped] if dropped else readings
-        )
-        proofs = {id(event.reading) for event in events if isinstance(event, ClockFailed)}
-        if proofs:
-            kept = enumerate(transaction.readings)
-            transaction.begins = [place for place, reading in kept if id(reading) in proofs]
-        touched = {reading.machine for reading in transaction.readings}
-        for name in touched.union(event.reading.machine for event in dropped.values()):
-            machine = self.pipeline.machine(name)
-            # What came too late is not stored, but what it tells of the machine's clock is.
-            if machine is not None and (name in touched or machine.overtaken is not None):
-                transaction.snapshots[name] = machine.snapshot()
-        return events
+        return follow(self.pipeline, readings, transaction)
 
     def _tick(self) -> list[Event]:
         """Looks at the clock."""
@@ -204,8 +193,7 @@ class Service:
         overflowed = self._intake.overflowed()
         if overflowed:
             self._tally.count("message_dropped", "intake_full", overflowed)
-        if self._connection.revive():
-            self._tally.count("broker_lost", reasons.THREAD_DIED, host=self._settings.mqtt.host)
+        self._revive()
         if "subscription" in self._announcer.problems and self._ticked - self._subscribed >= RESUBSCRIBE:
             self._subscribed = self._ticked
             self._connection.subscribe()
@@ -226,8 +214,20 @@ class Service:
         self._tally.report("clock_stepped", direction, level="warning", seconds=step / 1000)
         return step
 
+    def _revive(self) -> None:
+        if self._connection.revive():
+            self._tally.count("broker_lost", reasons.THREAD_DIED, host=self._settings.mqtt.host)
+
     def _show_life(self) -> None:
-        """Feeds systemd's watchdog, and the file that a container's health check looks at."""
+        """Feeds systemd's watchdog, and the file that a container's health check looks at.
+
+        Nothing else does, so that a loop that is stuck, in a lock or a disk that does not answer, is ended
+        and started anew. A network thread that is stuck has no other end either.
+        """
+        self._still = 0 if self._connection.turned() else self._still + 1
+        if self._still >= STILL:
+            self._tally.count("thread_hung", "network", hint="the watchdog is no longer fed")
+            return
         self._tally.figures.turned_at = time.monotonic()
         notify("WATCHDOG=1")
         with suppress(OSError):
@@ -305,7 +305,7 @@ class Service:
                 time.sleep(RETRY)
                 for notice in self._intake.take(0, 0.0)[1]:  # a new connection must hear of the problem
                     self._hear(notice)
-                self._connection.revive()
+                self._revive()
                 self._show_life()  # this is waiting, not hanging
             else:
                 self._tally.figures.committed_at = time.monotonic()

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from daemon.failpoints import failpoint
+from daemon.intake import Message
 from daemon.retention import Retention
 from detector.grid import Grid
 from detector.history import History, merged
@@ -209,6 +210,14 @@ class Store:
                     for r in transaction.refusals[-self.max_dead_letters :]
                 ],
             )
+            replayed = [(number,) for number in transaction.replayed]
+            again = [(number,) for number, _, _ in transaction.refused_again]
+            many("DELETE FROM dead_letters WHERE id = ?", replayed)
+            many("DELETE FROM replays WHERE letter = ?", replayed + again)
+            many(
+                "UPDATE dead_letters SET reason = ?, detail = ? WHERE id = ?",
+                [(reason, detail, number) for number, reason, detail in transaction.refused_again],
+            )
             if transaction.refusals or transaction.undeliverable:
                 execute(
                     "DELETE FROM dead_letters WHERE id <= (SELECT max(id) FROM dead_letters) - ?",
@@ -242,6 +251,18 @@ class Store:
     def room_for(self, sensors: tuple[str, ...]) -> bool:
         """Whether readings of these sensors can be stored: names are kept for ever, so there is a bound."""
         return sensors in self._layouts or self._names < MAX_NAMES
+
+    def marked(self, after: int, most: int) -> list[tuple[int, Message | None]]:
+        """Dead letters to be read once more, from a number on; None: it is not there any more."""
+        rows = self._database.execute(
+            "SELECT letter, topic, payload, received_at FROM replays LEFT JOIN dead_letters ON id = letter "
+            "WHERE letter > ? ORDER BY letter LIMIT ?",
+            (after, most),
+        )
+        return [
+            (letter, None if topic is None else Message(topic, payload, received_at, 0, 0, 0))
+            for letter, topic, payload, received_at in rows
+        ]
 
     def size(self) -> int:
         """Bytes of the file and its log of writes."""

@@ -24,6 +24,18 @@ class Autoencoder(Protocol):
         """Shape (N, T, C) in and out; no NaN in. Row by row the same whatever N is, up to rounding."""
 
 
+class Limited:
+    """An autoencoder that is given no value beyond `Manifest.limits`, and so cannot reproduce one."""
+
+    def __init__(self, model: Autoencoder, limits: tuple[float, float]) -> None:
+        self._model = model
+        self._limits = limits
+
+    def reconstruct(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `Autoencoder`."""
+        return self._model.reconstruct(windows.clip(*self._limits))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Errors:
     """Reconstruction errors of N windows.
@@ -97,7 +109,7 @@ class Detector:
 
     def __init__(self, manifest: Manifest, model: Autoencoder) -> None:
         self.manifest = manifest
-        self.model = model
+        self.model = model if manifest.limits is None else Limited(model, manifest.limits)
         self.columns = Columns(manifest.sensors, manifest.channels)
         self._inputs = Inputs(self.columns, manifest.imputer, manifest.scaler)
         self._absolute = manifest.error.kind == "mae"
