@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from config import ConfigError, load, read_password
-from config.policies import alert_policy, milliseconds, stream_policy
+from config.policies import alert_policy, health_policy, milliseconds, stream_policy
 from daemon import failpoints, logs, payloads
 from daemon.announcing import Announcer
 from daemon.connection import Connection, topic_filter
@@ -252,7 +252,12 @@ def _option(settings: Settings, name: str) -> object:
 
 
 def _pipeline(settings: Settings, champions: Champions) -> Pipeline:
-    return Pipeline(champions, stream=stream_policy(settings), alerts=alert_policy(settings))
+    return Pipeline(
+        champions,
+        stream=stream_policy(settings),
+        alerts=alert_policy(settings),
+        health=health_policy(settings),
+    )
 
 
 def decoder_of(settings: Settings) -> Decoder:

@@ -11,6 +11,7 @@ from daemon.decoding import RefusalReason
 from daemon.losses import LOSSES, REFUSALS
 from daemon.reasons import OTHER
 from detector.clock import ClockFault
+from detector.health import Health
 from detector.reading import Dropped, Ignored
 
 
@@ -54,6 +55,11 @@ COUNTED: Mapping[str, Counted] = {
         tuple(ClockFault),
     ),
     "value_ignored": Counted("values_ignored", "Single values that count as missing.", tuple(Ignored)),
+    "sensor_unhealthy": Counted(
+        "sensors_unhealthy",
+        "Times that a sensor ceased to be healthy, or changed in what ails it.",
+        tuple(health for health in Health if health is not Health.OK),
+    ),
     "broker_lost": Counted(
         "broker_losses",
         "Connections to the broker that ended, or could not be made.",

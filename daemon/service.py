@@ -21,7 +21,7 @@ from daemon.replaying import Replaying
 from daemon.store import now
 from daemon.transaction import Transaction
 from detector.alerts import Change
-from detector.events import AlertChanged, StateChanged
+from detector.events import AlertChanged, SensorChanged, SilenceChanged, StateChanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -279,8 +279,9 @@ class Service:
     def _record(self, events: list[Event], transaction: Transaction) -> None:
         """Fills the transaction with what the events leave behind."""
         for event in events:
+            if isinstance(event, AlertChanged | SilenceChanged | SensorChanged):
+                transaction.outgoing.append(self._announcer.outgoing(event))
             if isinstance(event, AlertChanged):
-                transaction.outgoing.append(self._announcer.alert(event))
                 if event.change is Change.OPENED:
                     transaction.opened.append((event.machine, event.id, event.opened_at))
                 elif event.change is Change.CLOSED:
