@@ -100,7 +100,7 @@ class Daemon:
         self._service = Service(
             settings,
             intake=self._intake,
-            decoder=_decoder(settings),
+            decoder=decoder_of(settings),
             pipeline=pipeline,
             store=self._store,
             connection=connection,
@@ -224,7 +224,7 @@ class Daemon:
             log.error("reload_refused", problems=[str(error)])  # noqa: TRY400 - the disk's mistake
             return
         logs.configure(settings.log.level, settings.log.format)
-        self._service.reconfigure(settings, _decoder(settings), pipeline)
+        self._service.reconfigure(settings, decoder_of(settings), pipeline)
         self._store.max_dead_letters = settings.store.max_dead_letters
         self._retraining.settings = settings
         self._settings = settings
@@ -260,7 +260,7 @@ def _pipeline(settings: Settings, champions: Champions) -> Pipeline:
     )
 
 
-def _decoder(settings: Settings) -> Decoder:
+def decoder_of(settings: Settings) -> Decoder:
     readings = settings.readings
     return Decoder(
         topic=readings.topic,

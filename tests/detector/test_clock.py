@@ -19,6 +19,7 @@ from detector.events import (
     Scored,
     StateChanged,
 )
+from detector.grid import Grid
 from detector.health import HealthPolicy
 from detector.machine import Snapshot
 from detector.manifest import Manifest, WindowSpec
@@ -272,3 +273,28 @@ def test_alerts_of_one_instant_before_a_clock_was_set_back_and_after_have_ids_of
     opened = [e for e in events if isinstance(e, AlertChanged) and e.change == "opened"]
     assert [alert.at - START for alert in opened] == [45 * SECOND] * 2
     assert opened[0].id != opened[1].id
+
+
+@settings(max_examples=60)
+@given(
+    delays=st.lists(st.integers(0, 2_900), min_size=60, max_size=60),
+    again=st.lists(st.tuples(st.integers(0, 59), st.integers(0, 2_900)), max_size=30),
+    made=manifests(),
+)
+def test_the_order_in_which_readings_arrive_changes_nothing_within_the_lateness(
+    delays: list[int], again: list[tuple[int, int]], made: Manifest
+) -> None:
+    """Readings that take different ways, and come a second time; the first comes first."""
+    policy = StreamPolicy(lateness=3_000)
+    made = msgspec.structs.replace(made, grid=Grid(SECOND))  # a reading in each slot
+    stream = steady(60)
+    arrivals = [
+        (one.at + delay * (i > 0), one) for i, (one, delay) in enumerate(zip(stream, delays, strict=True))
+    ]
+    arrivals += [(arrivals[i][0] + delay, stream[i]) for i, delay in again]
+    arrived = [
+        msgspec.structs.replace(one, received_at=at) for at, one in sorted(arrivals, key=lambda a: a[0])
+    ]
+    expected = pipeline(detector(made), stream=policy, alerts=EAGER).on_readings(stream)
+    events = pipeline(detector(made), stream=policy, alerts=EAGER).on_readings(arrived)
+    assert_same([event for event in events if not isinstance(event, ReadingDropped)], expected)
