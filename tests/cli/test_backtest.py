@@ -68,7 +68,7 @@ def results(config: Path, data: list[Path], work: Work[T], processes: int) -> li
 
 
 def test_the_number_of_processes_changes_nothing(config: Path, data: list[Path]) -> None:
-    one, two, many = (results(config, data, partial(said, scores=True), n) for n in (1, 2, 9))
+    one, two, many = (results(config, data, partial(said, scores=True, sensors=True), n) for n in (1, 2, 9))
     assert len(one) == len(MACHINES)
     assert one == two == many
     counted = [results(config, data, partial(count, lateness=0), n) for n in (1, 3)]
@@ -111,7 +111,7 @@ def test_machines_come_one_after_another_by_name_and_each_in_order_of_time(
         assert {machine for machine, _ in moments} == {*MACHINES}
         assert moments == sorted(moments)
     assert len(table) == sum(MACHINES.values()) - len(MACHINES) * (plant.LENGTH - 1)
-    assert f"{sum(MACHINES.values())} readings: " in ended.err
+    assert f"{sum(MACHINES.values()):,} readings: " in ended.err
 
 
 def test_several_machines_are_told_what_each_of_them_is_told_alone(
@@ -153,7 +153,7 @@ def test_a_bundle_that_was_damaged_meanwhile_ends_all_processes_with_its_own_wor
         model = next(tmp_path.glob("state/bundles/*/model.tflite"))
         model.write_bytes(b"other")
         with pytest.raises(BundleError, match=r"model.tflite was changed after it was written"):
-            list(replayed(machines, settings, partial(said, scores=False), processes=2))
+            list(replayed(machines, settings, partial(said, scores=False, sensors=False), processes=2))
     assert not workers(os.getpid())
 
 
