@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 import sys
 import tempfile
@@ -40,6 +41,8 @@ PUBLISHERS = 2
 LOOK_EVERY = 5.0  # seconds
 WARM = 0.25  # share of the last life after which it is warm
 STILL = 60.0  # seconds without any progress after which what is missing counts as lost
+MOST_GROWTH = 1.0  # MB an hour
+LEAST_FOR_GROWTH = 600.0  # seconds of a warm life for its growth to say anything
 MOST_FILES, MOST_THREADS = 8, 4  # more than when it was warm: connections that are being made and ended
 
 
@@ -206,7 +209,7 @@ def judged(soak: Soak) -> tuple[Table, list[str]]:
     p50, p99, p999 = quantiles(now, "anomalyd_latency_seconds", (0.5, 0.99, 0.999))
     lost = soak.sent - soak.stored.stored
     missing, strange = len(set(wanted) - set(seen)), len(set(seen) - set(wanted))
-    growth, error = warm.growth()
+    growth, error = warm.growth() if warm.length() >= LEAST_FOR_GROWTH else (math.nan, math.nan)
     rows: list[tuple[str, str | float]] = [
         ("minutes", soak.plan.minutes),
         ("readings sent", soak.sent),
@@ -223,7 +226,10 @@ def judged(soak: Soak) -> tuple[Table, list[str]]:
         ("alert events that came again", len(seen) - len(set(seen))),
         ("longest life, minutes", life.length() / 60),
         ("memory when warm and in the end, MiB", f"{warm.memory[0]:.1f}, {warm.memory[-1]:.1f}"),
-        ("**memory growth once warm, MB/h**", f"{growth:.2f} ± {error:.2f}"),
+        (
+            "**memory growth once warm, MB/h**",
+            "too short" if math.isnan(growth) else f"{growth:.2f} ± {error:.2f}",
+        ),
         ("open files when warm, at most", f"{warm.files[0]}, {max(warm.files)}"),
         ("threads when warm, at most", f"{warm.threads[0]}, {max(warm.threads)}"),
         ("latency of the last life, s: 50 %, 99 %, 99.9 % below", f"{p50:g}, {p99:g}, {p999:g}"),
@@ -233,6 +239,9 @@ def judged(soak: Soak) -> tuple[Table, list[str]]:
         f"alert events: none may be missing, got {missing}": missing == 0,
         f"alert events: none may be made up, got {strange}": strange == 0,
         "alert events: those of an alert must come in order": in_order(seen, wanted),
+        f"memory: must grow by less than {MOST_GROWTH:g} MB/h, got {growth:.2f} ± {error:.2f}": not (
+            growth - 2 * error > MOST_GROWTH
+        ),
         "open files: must not grow": max(warm.files) <= warm.files[0] + MOST_FILES,
         "threads: must not grow": max(warm.threads) <= warm.threads[0] + MOST_THREADS,
     }
