@@ -83,7 +83,7 @@ class Connection:
         if mqtt.username is not None:
             client.username_pw_set(mqtt.username, password.value if password else None)
         if mqtt.tls.enabled:
-            client.tls_set_context(_tls(mqtt.tls))
+            client.tls_set_context(tls_context(mqtt.tls))
         client.will_set(settings.status.topic, will, qos=1, retain=True)
         # The publisher keeps the bound; paho's own count drifts over reconnects.
         client.max_inflight_messages_set(0)
@@ -233,7 +233,7 @@ def topic_filter(settings: Settings) -> str:
     return settings.readings.topic.replace("{machine}", "+")
 
 
-def _tls(tls: Tls) -> ssl.SSLContext:
+def tls_context(tls: Tls) -> ssl.SSLContext:
     """Encryption with these certificates, else with the system's."""
     try:
         context = ssl.create_default_context(cafile=tls.ca_file)

@@ -77,5 +77,11 @@ COUNTED: Mapping[str, Counted] = {
         "Attempts to write the store that the disk or another process prevented.",
         (*reasons.STORE, OTHER),
     ),
+    "store_damaged": Counted(
+        "stores_damaged", "Damaged files that were set aside; the store was begun anew."
+    ),
+    "snapshot_unreadable": Counted(
+        "snapshots_unreadable", "Machines that begin anew, since what was stored of them is damaged."
+    ),
     "thread_failed": Counted("threads_failed", "Threads that ended with an error, and are started anew."),
 }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from daemon import reasons
+from daemon import payloads, reasons
 from daemon.decoding import Refusal, RefusalReason
 from daemon.intake import Connected, Disconnected, Published, Subscribed, Unsubscribed
 from daemon.notify import notify
@@ -21,7 +21,7 @@ from detector.events import AlertChanged, ReadingDropped, StateChanged
 from detector.reading import Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from config import Settings
     from daemon.announcing import Announcer
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from daemon.publisher import Publisher
     from daemon.store import Store
     from daemon.tally import Tally
+    from detector.alerts import OpenAlert
     from detector.events import Event
     from detector.pipeline import Champions, Pipeline
     from detector.scoring import Detector
@@ -42,6 +43,7 @@ ALIVE = "alive"  # file in the state directory whose age is that of the last sig
 PRUNE_EVERY = 10.0  # seconds
 RETRY = 0.5  # seconds until a full disk is tried again
 RESUBSCRIBE = 60.0  # seconds until a refused subscription is asked for again
+SHOW_DAMAGE = 86_400_000  # milliseconds that the status tells of a damaged store
 LEAVE_WITHIN = 1.0  # seconds; with retry 0.5, store 2 x 0.5, child 0.5, network 1 the end comes within 5
 
 
@@ -60,6 +62,7 @@ class Service:
         publisher: Publisher,
         announcer: Announcer,
         tally: Tally,
+        retained_alerts: Callable[[], Mapping[str, OpenAlert]],
     ) -> None:
         self._settings = settings
         self._intake = intake
@@ -74,11 +77,15 @@ class Service:
         self._stepped = self._ticked = self._pruned = self._subscribed = 0.0
         self._sent: list[int] = []
         self._undeliverable: list[tuple[int, str]] = []
+        self._retained_alerts = retained_alerts
+        self._show_damage()
 
     def step(self) -> None:
         """Takes what has arrived, waiting a tick for the first of it, and deals with it."""
         time.sleep(max(0.0, self._stepped + APART - time.monotonic()))
-        messages, notices = self._intake.take(MOST, TICK)
+        if self._store.recovering and self._publisher.connected():
+            self._recover()
+        messages, notices = self._intake.take(0 if self._store.recovering else MOST, TICK)
         self._stepped = time.monotonic()
         for notice in notices:
             self._hear(notice)
@@ -152,6 +159,25 @@ class Service:
             self._announcer.status(self.pipeline.champions)
             self._announcer.states(self.pipeline)
 
+    def _recover(self) -> None:
+        """Takes up the open alerts that the broker knows and a damaged store no longer does."""
+        transaction = Transaction()
+        for name, alert in self._retained_alerts().items():
+            known = self.pipeline.machine(name) is not None
+            machine = None if known else self.pipeline.adopt(name, alert)
+            if machine is not None:
+                transaction.snapshots[name] = machine.snapshot()
+                transaction.opened.append((name, alert.id, alert.opened_at))
+        if self._commit(transaction) is None:
+            return
+        try:
+            self._store.recovered()
+        except sqlite3.Error as error:  # the next step tries again, and finds the machines known
+            self._store_failed(error, "recover")
+        else:
+            machines = list(transaction.snapshots)
+            structlog.get_logger().warning("alerts_recovered", count=len(machines), machines=machines[:10])
+
     def _follow(self, messages: list[Message], transaction: Transaction) -> list[Event]:
         """Messages to events; fills the transaction's readings and refusals."""
         readings = []
@@ -191,10 +217,19 @@ class Service:
             self._subscribed = self._ticked
             self._connection.subscribe()
         self._tally.flush()
+        self._show_damage()
         if self._ticked - self._pruned >= PRUNE_EVERY:
             self._prune()
         self._show_life()
         return self.pipeline.on_tick(now())
+
+    def _show_damage(self) -> None:
+        """Keeps a damaged store among the problems for a day, so that somebody notices."""
+        damage, problem = self._store.damage, None
+        if damage is not None and now() - damage.at < SHOW_DAMAGE:
+            at = payloads.iso(damage.at)
+            problem = f"the store was damaged ({damage.reason}): it is {damage.file} now, and begun anew at {at}"
+        self.set_problem("damage", problem)
 
     def _show_life(self) -> None:
         """Feeds systemd's watchdog, and the file that a container's health check looks at."""

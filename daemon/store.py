@@ -5,44 +5,27 @@ from __future__ import annotations
 import sqlite3
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
 import numpy as np
+import structlog
 
+from daemon.integrity import Damage, damaged, flaw, salvage, set_aside
 from daemon.retention import Retention
+from daemon.schema import SCHEMA, migrate
+from daemon.tally import Tally
 from detector.grid import Grid
 from detector.history import History, merged
 from detector.machine import Snapshot
 from detector.reading import Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from daemon.transaction import Transaction
 
-SCHEMA = 3
-TABLES = """
-CREATE TABLE machines (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, snapshot BLOB) STRICT;
-CREATE TABLE layouts (id INTEGER PRIMARY KEY, sensors TEXT NOT NULL UNIQUE) STRICT;
-CREATE TABLE readings (
-    machine INTEGER NOT NULL, at INTEGER NOT NULL, layout INTEGER NOT NULL, numbers BLOB NOT NULL,
-    PRIMARY KEY (machine, at, layout)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE alerts (
-    id TEXT PRIMARY KEY, machine INTEGER NOT NULL, opened_at INTEGER NOT NULL, closed_at INTEGER
-) STRICT;
-CREATE INDEX alerts_by_machine ON alerts (machine, closed_at);
-CREATE TABLE outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, payload BLOB NOT NULL) STRICT;
-CREATE TABLE dead_letters (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, received_at INTEGER NOT NULL,
-    topic TEXT NOT NULL, payload BLOB NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL
-) STRICT;
-CREATE TABLE subscriptions (topic TEXT PRIMARY KEY) STRICT;
-"""
-TEXTS = "CREATE TABLE texts (number INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;"  # since schema 3
-BEFORE_TEXTS = 2
 UNDELIVERABLE = "publication_too_large"  # the reason in the dead letters
 KEPT_PAYLOAD = 16_384  # bytes of a dead letter: enough to see what it was
 BUSY = 500  # milliseconds that a commit waits for another process; who waits sees no signal
@@ -53,8 +36,21 @@ MAX_TEXTS = 100_000  # of categories; 10 MB. Of more it is not known any longer 
 MAX_NAMES = 1_000_000  # sensors of all stored layouts: memory of about 100 MB
 
 
+LOG_KEPT = 64 * 2**20  # bytes of the log of writes that stay on disk after a long reader let it grow
+# The disk is full or fails, or another process has the file: what the next try may not meet.
+PASSING = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+NUMBER = 8  # bytes
+
+T = TypeVar("T")
+
+
 class StoreError(Exception):
     """The file cannot be used; the message names it and says what to do."""
+
+
+class StoreUnavailableError(StoreError):
+    """The file cannot be used now, for a reason that may pass by itself."""
 
 
 class Store:
@@ -67,58 +63,158 @@ class Store:
         durability: Literal["full", "normal"] = "full",
         max_dead_letters: int = 10_000,
         read_only: bool = False,
+        tally: Tally | None = None,
     ) -> None:
-        """Opens the file, making it if need be.
+        """Opens the file, making it if need be; one that is damaged is set aside and begun anew.
 
         Args:
             path: The SQLite file.
             durability: `full` survives a power cut, `normal` any crash of the process.
             max_dead_letters: The oldest beyond this number are deleted.
             read_only: For retraining, beside a running daemon.
+            tally: Counts what is turned away, and damage.
 
         Raises:
-            StoreError: It is no store, was written by another version, or cannot be opened.
+            StoreUnavailableError: The disk is full or fails, or another process has the file.
+            StoreError: It was written by a newer version, or cannot be opened.
         """
         self.path = path
         self.max_dead_letters = max_dead_letters
+        self._durability = durability
+        self._read_only = read_only
+        self._tally = tally or Tally(time.monotonic)
+        self._aside: tuple[Path, str] | None = None  # a damaged file and why, until its successor notes it
+        self._open: sqlite3.Connection | None = None
+        self.damage: Damage | None = None  # the last that was met
+        self.recovering = False  # whether it is still to be asked what the broker knows
         try:
             if read_only:
-                self._database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10)
+                self._open_read_only()
             else:
-                self._database = sqlite3.connect(path, timeout=10)
-            self._database.isolation_level = None
-            if not read_only:
-                self._database.execute("PRAGMA journal_mode = WAL")
-                self._database.execute(f"PRAGMA synchronous = {durability}")
-                self._database.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT}")
-            self._retention = Retention(self._database)
-            self._prepare(read_only=read_only)
-            if not read_only:
-                self._database.execute(f"PRAGMA busy_timeout = {BUSY}")
-        except sqlite3.Error as error:
-            raise StoreError(f"{path}: cannot be used as the store: {error}") from error
-        self._machines: dict[str, int] = dict(self._database.execute("SELECT name, id FROM machines"))
+                self._prepare()
+        except (sqlite3.Error, OSError) as error:
+            raise self._unusable(error) from error
+
+    @property
+    def _database(self) -> sqlite3.Connection:
+        """The open file; a damaged one that was set aside has a successor by then.
+
+        Raises:
+            sqlite3.Error: The disk refuses the successor.
+        """
+        if self._open is None:
+            self._prepare()
+        assert self._open is not None
+        return self._open
+
+    def _unusable(self, error: sqlite3.Error | OSError) -> StoreError:
+        passing = getattr(error, "sqlite_errorcode", 0) & 0xFF in PASSING
+        kind = StoreUnavailableError if passing else StoreError
+        return kind(f"{self.path}: cannot be used as the store: {error}")
+
+    def _open_read_only(self) -> None:
+        self._open = sqlite3.connect(
+            f"{self.path.absolute().as_uri()}?mode=ro", uri=True, timeout=10, isolation_level=None
+        )
+        version = self._version(self._open)
+        if version != SCHEMA:
+            raise StoreError(f"{self.path}: must have schema {SCHEMA}, got {version}: start the daemon first")
+        self._remember(self._open)
+
+    def _version(self, database: sqlite3.Connection) -> int:
+        version: int = database.execute("PRAGMA user_version").fetchone()[0]
+        if version > SCHEMA:
+            raise StoreError(
+                f"{self.path}: must have schema {SCHEMA} or an older one, got {version}: made by a newer "
+                "version, which alone can go on with it"
+            )
+        return version
+
+    def _prepare(self) -> None:
+        """Opens the file for writing, brings it to this version, and remembers what is asked often."""
+        database = sqlite3.connect(self.path, timeout=10, isolation_level=None)
+        try:
+            self._version(database)
+            damage = flaw(database, self.path)
+            if damage is None:
+                database.execute("PRAGMA journal_mode = WAL")
+                database.execute(f"PRAGMA synchronous = {self._durability}")
+                database.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT}")
+                database.execute(f"PRAGMA journal_size_limit = {LOG_KEPT}")
+                migrate(database)
+                self._succeed(database)
+                self._remember(database)
+                database.execute(f"PRAGMA busy_timeout = {BUSY}")
+        except BaseException as error:
+            database.close()
+            wrong = isinstance(error, msgspec.MsgspecError)  # a list of sensors is none
+            if not (wrong or (isinstance(error, sqlite3.Error) and damaged(error))):
+                raise
+            damage = str(error)
+        if damage is None:
+            self._open = database
+        else:
+            database.close()
+            self._set_aside(damage)
+            self._prepare()
+
+    def _set_aside(self, reason: str) -> None:
+        """Puts the damaged file, which is closed, out of the way."""
+        self._aside = set_aside(self.path, now()), reason
+        self._tally.report("store_damaged", file=str(self._aside[0]), detail=reason)
+
+    def _succeed(self, database: sqlite3.Connection) -> None:
+        """Notes in a new file what it stands in for, with what was legible there."""
+        if self._aside is None:
+            return
+        (file, reason), at = self._aside, now()
+        database.execute("BEGIN IMMEDIATE")
+        with database:
+            database.execute("INSERT INTO set_aside VALUES (?, ?, ?, TRUE)", (at, str(file), reason))
+            counts = salvage(file, database, at)
+        self._aside = None
+        structlog.get_logger().info("store_begun_anew", path=str(self.path), **counts)
+
+    def _remember(self, database: sqlite3.Connection) -> None:
+        self._retention = Retention(database)
+        self._machines: dict[str, int] = dict(database.execute("SELECT name, id FROM machines"))
         self._layouts: dict[tuple[str, ...], int] = {
             tuple(msgspec.json.decode(sensors)): number
-            for number, sensors in self._database.execute("SELECT id, sensors FROM layouts")
+            for number, sensors in database.execute("SELECT id, sensors FROM layouts")
         }
         self._names = sum(map(len, self._layouts))
-        (self.outbox,) = self._database.execute("SELECT count(*) FROM outbox").fetchone()
+        (self.outbox,) = database.execute("SELECT count(*) FROM outbox").fetchone()
+        query = "SELECT at, file, reason, pending FROM set_aside ORDER BY rowid DESC LIMIT 1"
+        row = database.execute(query).fetchone()
+        self.damage = None if row is None else Damage(*row[:3])
+        self.recovering = row is not None and bool(row[3])
 
-    def _prepare(self, *, read_only: bool) -> None:
-        (version,) = self._database.execute("PRAGMA user_version").fetchone()
-        if version == 0 and not read_only:
-            self._database.executescript(f"BEGIN; {TABLES} {TEXTS} PRAGMA user_version = {SCHEMA}; COMMIT;")
-        elif version == BEFORE_TEXTS and not read_only:
-            self._database.executescript(f"BEGIN; {TEXTS} PRAGMA user_version = {SCHEMA}; COMMIT;")
-        elif version != SCHEMA:
-            raise StoreError(
-                f"{self.path}: must have schema {SCHEMA}, got {version}: not made by this version"
-            )
+    def _surviving(self, operation: Callable[[], T]) -> T:
+        """Runs it; where the file turns out to be damaged, once more on its successor."""
+        try:
+            return operation()
+        except sqlite3.Error as error:
+            if self._read_only or not damaged(error):
+                raise
+            reason = str(error)
+        self.close()
+        self._set_aside(reason)
+        return operation()
+
+    def recovered(self) -> None:
+        """Notes that what the broker still knew has been stored.
+
+        Raises:
+            sqlite3.Error: The disk refuses.
+        """
+        self._database.execute("UPDATE set_aside SET pending = FALSE")
+        self.recovering = False
 
     def close(self) -> None:
         """Closes the file."""
-        self._database.close()
+        if self._open is not None:
+            self._open.close()
+            self._open = None
 
     def commit(self, transaction: Transaction) -> list[int]:
         """Stores it whole or not at all; returns the numbers of what is outgoing, in order.
@@ -126,9 +222,12 @@ class Store:
         Raises:
             sqlite3.Error: The disk refuses; nothing was stored and it may be tried again.
         """
-        execute, many = self._database.execute, self._database.executemany
-        machines, layouts = dict(self._machines), dict(self._layouts)
-        with self._atomic():
+        return self._surviving(lambda: self._commit(transaction))
+
+    def _commit(self, transaction: Transaction) -> list[int]:
+        with self._atomic() as database:
+            execute, many = database.execute, database.executemany
+            machines, layouts = dict(self._machines), dict(self._layouts)
             for name in {
                 *(reading.machine for reading in transaction.readings),
                 *transaction.snapshots,
@@ -202,10 +301,11 @@ class Store:
         return numbers
 
     @contextmanager
-    def _atomic(self) -> Iterator[None]:
-        self._database.execute("BEGIN IMMEDIATE")
-        with self._database:  # commits, or rolls back
-            yield
+    def _atomic(self) -> Iterator[sqlite3.Connection]:
+        database = self._database
+        database.execute("BEGIN IMMEDIATE")
+        with database:  # commits, or rolls back
+            yield database
 
     def _insert(self, statement: str, *values: object) -> int:
         return self._database.execute(statement, values).lastrowid or 0
@@ -221,20 +321,25 @@ class Store:
 
     def unsent(self) -> list[tuple[int, str, bytes]]:
         """Number, topic and payload of what the broker has not taken yet, oldest first."""
-        return self._database.execute("SELECT id, topic, payload FROM outbox ORDER BY id").fetchall()
+        query = "SELECT id, topic, payload FROM outbox ORDER BY id"
+        return self._surviving(lambda: self._database.execute(query).fetchall())
 
     def subscribed(self, topic: str) -> tuple[str, ...]:
         """Notes what is subscribed to; returns what was before and has not been ended since.
 
         Raises:
-            StoreError: The disk refuses.
+            StoreUnavailableError: The disk is full or fails, or another process has the file.
+            StoreError: It cannot be written.
         """
+        try:
+            return self._surviving(lambda: self._subscribed(topic))
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+
+    def _subscribed(self, topic: str) -> tuple[str, ...]:
         known = {each for (each,) in self._database.execute("SELECT topic FROM subscriptions")}
         if topic not in known:
-            try:
-                self._database.execute("INSERT INTO subscriptions VALUES (?)", (topic,))
-            except sqlite3.Error as error:
-                raise StoreError(f"{self.path}: cannot be written: {error}") from error
+            self._database.execute("INSERT INTO subscriptions VALUES (?)", (topic,))
         return tuple(sorted(known - {topic}))
 
     def unsubscribed(self, topics: Sequence[str]) -> None:
@@ -243,18 +348,22 @@ class Store:
         Raises:
             sqlite3.Error: The disk refuses.
         """
-        with self._atomic():
-            self._database.executemany(
-                "DELETE FROM subscriptions WHERE topic = ?", [(topic,) for topic in topics]
-            )
+        statement = "DELETE FROM subscriptions WHERE topic = ?"
+
+        def delete() -> None:
+            with self._atomic() as database:
+                database.executemany(statement, [(topic,) for topic in topics])
+
+        self._surviving(delete)
 
     def snapshots(self) -> Iterator[tuple[str, Snapshot]]:
         """The stored state of every machine."""
-        rows = self._database.execute(
-            "SELECT name, snapshot FROM machines WHERE snapshot IS NOT NULL"
-        ).fetchall()
-        for name, content in rows:
-            yield name, msgspec.msgpack.decode(content, type=Snapshot)
+        query = "SELECT name, snapshot FROM machines WHERE snapshot IS NOT NULL"
+        for name, content in self._surviving(lambda: self._database.execute(query).fetchall()):
+            try:
+                yield name, msgspec.msgpack.decode(content, type=Snapshot)
+            except msgspec.MsgspecError as error:  # damage that SQLite does not see
+                self._tally.report("snapshot_unreadable", machine=name, detail=str(error))
 
     def machines(self) -> Sequence[str]:
         """The machines of which anything is stored."""
@@ -262,45 +371,50 @@ class Store:
 
     def readings(self, machine: str, since: int) -> Iterator[Reading]:
         """A machine's readings from a time on (milliseconds since the epoch), oldest first."""
-        sensors = {number: names for names, number in self._layouts.items()}
-        for at, layout, numbers in self._rows(machine, since):
-            yield Reading(machine, at, sensors[layout], np.frombuffer(numbers))
+        rows = self._surviving(lambda: list(self._rows(machine, since)))
+        for at, sensors, numbers in rows:
+            yield Reading(machine, at, sensors, np.frombuffer(numbers))
 
     def newest(self, machine: str) -> int | None:
         """Time of a machine's newest reading."""
-        row = self._database.execute(
-            "SELECT max(at) FROM readings WHERE machine = ?", (self._machines.get(machine),)
-        ).fetchone()
-        return None if row is None else row[0]
+        query = "SELECT max(at) FROM readings WHERE machine = ?"
+        number = self._machines.get(machine)
+        (at,) = self._surviving(lambda: self._database.execute(query, (number,)).fetchone())
+        return None if at is None else int(at)
 
     def history(self, machine: str, since: int) -> History:
         """A machine's readings as columns; readings of the same instant become one row."""
-        names = {number: sensors for sensors, number in self._layouts.items()}
-        times: dict[int, list[int]] = {}
-        numbers: dict[int, list[bytes]] = {}
-        for at, layout, content in self._rows(machine, since):
-            times.setdefault(layout, []).append(at)
-            numbers.setdefault(layout, []).append(content)
-        sensors = tuple(sorted({name for layout in times for name in names[layout]}))
+        times: dict[tuple[str, ...], list[int]] = {}
+        numbers: dict[tuple[str, ...], list[bytes]] = {}
+        for at, names, content in self._rows(machine, since):
+            times.setdefault(names, []).append(at)
+            numbers.setdefault(names, []).append(content)
+        sensors = tuple(sorted({name for names in times for name in names}))
         column = {name: i for i, name in enumerate(sensors)}
         blocks = [np.empty((0, len(sensors)))]
-        for layout, contents in numbers.items():
+        for names, contents in numbers.items():
             block = np.full((len(contents), len(sensors)), np.nan)
-            columns = [column[name] for name in names[layout]]
+            columns = [column[name] for name in names]
             block[:, columns] = np.frombuffer(b"".join(contents)).reshape(len(contents), -1)
             blocks.append(block)
-        moments = np.array([at for layout in times.values() for at in layout], dtype=np.int64)
+        moments = np.array([at for each in times.values() for at in each], dtype=np.int64)
         order = np.argsort(moments, kind="stable")
         values = np.concatenate(blocks)[order]
         texts = {float(n): text for n, text in self._database.execute("SELECT number, text FROM texts")}
         return merged(History(machine, sensors, moments[order], values, texts=texts), Grid(1))
 
-    def _rows(self, machine: str, since: int) -> Iterator[tuple[int, int, bytes]]:
-        """Time, layout and numbers of a machine's readings, oldest first."""
-        return self._database.execute(
+    def _rows(self, machine: str, since: int) -> Iterator[tuple[int, tuple[str, ...], bytes]]:
+        """Time, sensors and numbers of a machine's readings, oldest first, but for damaged ones."""
+        database = self._database
+        layouts = {number: names for names, number in self._layouts.items()}
+        rows = database.execute(
             "SELECT at, layout, numbers FROM readings WHERE machine = ? AND at >= ? ORDER BY at, layout",
             (self._machines.get(machine), since),
         )
+        for at, layout, numbers in rows:
+            names = layouts.get(layout)
+            if names is not None and len(numbers) == NUMBER * len(names):
+                yield at, names, numbers
 
     def alerted(self, machine: str) -> list[tuple[int, int | None]]:
         """Start and end of a machine's alerts in milliseconds since the epoch; None: still open."""
@@ -315,9 +429,13 @@ class Store:
         Raises:
             sqlite3.Error: The disk refuses; nothing was deleted.
         """
-        with self._atomic():
-            machines = tuple(self._machines.values())
-            return self._retention.prune(machines, keep=keep, max_size=max_size, now=now)
+
+        def prune() -> int:
+            with self._atomic():
+                machines = tuple(self._machines.values())
+                return self._retention.prune(machines, keep=keep, max_size=max_size, now=now)
+
+        return self._surviving(prune)
 
 
 def now() -> int:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from detector.events import Event, ReadingDropped, ValueIgnored
+from detector.alerts import AlertTracker
+from detector.events import Event, MachineState, ReadingDropped, ValueIgnored
 from detector.fleet import Fleet
 from detector.machine import Machine, Snapshot
 from detector.reading import Dropped, Ignored, Reading
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from detector.alerts import AlertPolicy
+    from detector.alerts import AlertPolicy, OpenAlert
     from detector.scoring import Detector
 
 
@@ -98,6 +99,15 @@ class Pipeline:
         machine.serve(self._fleet(self.champions.of(name)))
         machine.restore(snapshot, readings)
         self._machines[name] = machine
+
+    def adopt(self, name: str, alert: OpenAlert) -> Machine | None:
+        """Takes up a machine of which nothing but an open alert is known; None: there is no room for it."""
+        if len(self._machines) >= self._stream.max_machines:
+            return None
+        tracker = AlertTracker(alert=alert)
+        state, since = MachineState.ALERT, alert.opened_at
+        self.restore(name, Snapshot(None, None, None, None, tracker, state, since), ())
+        return self._machines[name]
 
     def swap(self, champions: Champions, recent: Callable[[str, Detector], Iterable[Reading]]) -> list[str]:
         """Puts other detectors into service, between two steps.
