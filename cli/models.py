@@ -11,13 +11,20 @@ import msgspec
 from cli.exits import CommandError, Exit
 from cli.options import config_option, json_option, load_settings
 from cli.tables import print_table
+from config.problems import UnmetError
+from config.quantities import format_size, parse_size
 from registry.bundle import BundleError
 from registry.champions import Registry
+from registry.differences import differences
+
+line_option = click.option(
+    "--machine", metavar="NAME", help="Of this machine's own champions.  [default: the shared ones]"
+)
 
 
-@click.group(short_help="List, show, promote and roll back bundles.")
+@click.group(short_help="List, compare, promote, pin and delete bundles.")
 def models() -> None:
-    """List, show, promote and roll back bundles; a running daemon follows within a second."""
+    """List, compare, promote, pin and delete bundles; a running daemon follows within a second."""
 
 
 @models.command("list")
@@ -56,9 +63,12 @@ def _rows(registry: Registry) -> list[_Row]:
     lines = registry.champions()
     former = {bundle: machine for machine, line in lines.items() for bundle in line.previous}
     serving = {line.champion: machine for machine, line in lines.items()}
+    pinned = {line.champion for line in lines.values() if line.pinned}
     rows = []
     for bundle in registry.ids():
         role = "champion" if bundle in serving else "former" if bundle in former else "challenger"
+        if bundle in pinned:
+            role = "champion, pinned"
         try:
             found = registry.read(bundle).manifest
         except BundleError as error:
@@ -103,15 +113,95 @@ def promote(bundle: str, config: Path | None, *, as_json: bool) -> None:
 
 
 @models.command()
-@click.option(
-    "--machine", metavar="NAME", help="Of this machine's own champions.  [default: the shared ones]"
-)
+@line_option
 @config_option
 @json_option
 def rollback(machine: str | None, config: Path | None, *, as_json: bool) -> None:
     """Put the former champion back into service."""
     manifest = _registry(config).rollback(machine)
     _answer(machine, manifest.id, as_json=as_json)
+
+
+@models.command()
+@line_option
+@config_option
+@json_option
+def pin(machine: str | None, config: Path | None, *, as_json: bool) -> None:
+    """Keep trainings from replacing the champion; promote and rollback still do."""
+    _set_pin(machine, config, pinned=True, as_json=as_json)
+
+
+@models.command()
+@line_option
+@config_option
+@json_option
+def unpin(machine: str | None, config: Path | None, *, as_json: bool) -> None:
+    """Let trainings replace the champion again."""
+    _set_pin(machine, config, pinned=False, as_json=as_json)
+
+
+def _set_pin(machine: str | None, config: Path | None, *, pinned: bool, as_json: bool) -> None:
+    champion = _registry(config).pin(machine, pinned=pinned)
+    if as_json:
+        answer = {"machine": machine, "champion": champion, "pinned": pinned}
+        click.echo(msgspec.json.encode(answer).decode())
+    else:
+        click.echo(
+            f"{champion} is {'pinned: no training' if pinned else 'not pinned: a training may'} replace"
+            f"{'s' if pinned else ''} it"
+        )
+
+
+@models.command()
+@click.option("--max-size", metavar="SIZE", help="Such as 500MB.  [default: bundles.max_size]")
+@click.option("--dry-run", is_flag=True, help="Say what would go, and delete nothing.")
+@config_option
+@json_option
+def prune(max_size: str | None, config: Path | None, *, dry_run: bool, as_json: bool) -> None:
+    """Delete the oldest bundles until the rest takes no more than a size; every training does so too.
+
+    What serves, what a rollback would put back, and the newest bundle of a machine stay.
+    """
+    _, settings = load_settings(config)
+    most = settings.bundles.max_size if max_size is None else _size(max_size)
+    registry = Registry(settings.state_dir)
+    gone = registry.superfluous(most) if dry_run else registry.prune(most)
+    if as_json:
+        answer = {"bundles": [*gone], "bytes": sum(gone.values()), "deleted": not dry_run}
+        click.echo(msgspec.json.encode(answer).decode())
+        return
+    for bundle, size in gone.items():
+        click.echo(f"{'would delete' if dry_run else 'deleted'} {bundle}, {format_size(size)}")
+    if not gone:
+        click.echo(f"nothing to delete: all else is needed, or takes no more than {format_size(most)}")
+
+
+def _size(text: str) -> int:
+    try:
+        return parse_size(text)
+    except UnmetError as error:
+        raise click.BadParameter(f"{error}, got {text!r}", param_hint="--max-size") from error
+
+
+@models.command()
+@click.argument("first")
+@click.argument("second", required=False)
+@config_option
+@json_option
+def diff(first: str, second: str | None, config: Path | None, *, as_json: bool) -> None:
+    """What differs between two bundles; by default between one and the champion in its place."""
+    registry = _registry(config)
+    one = registry.read(first).manifest
+    serving = second or registry.champion_of(one.machine)
+    if serving is None:
+        raise CommandError(Exit.FAILED, "models diff: there is no champion to compare it with; name a second")
+    found = differences(one, registry.read(serving).manifest)
+    if as_json:
+        click.echo(msgspec.json.encode(found).decode())
+    elif not found:
+        click.echo(f"{first} and {serving} differ in nothing that matters to a score")
+    else:
+        print_table(("", first, serving), ((each.what, each.first, each.second) for each in found))
 
 
 def _registry(config: Path | None) -> Registry:

@@ -102,6 +102,8 @@ def train_one(history: tuple[Path, ...], settings: Settings, machine: str | None
     click.echo(
         f"decision    {'in service' if turn.decision.promote else 'not in service'}: {turn.decision.text}"
     )
+    if turn.pruned:
+        click.echo(f"deleted     {counted(len(turn.pruned), 'old bundle')} (bundles.max_size)")
     if "report.html" in turn.trained.files:
         click.echo(f"report      {settings.state_dir / 'bundles' / manifest.id / 'report.html'}")
     click.echo()
@@ -288,6 +290,7 @@ def summary(turn: Turn) -> dict[str, Any]:
         "reason": turn.decision.reason,
         "text": turn.decision.text,
         "champion_before": turn.champion,
+        "pruned": turn.pruned,
         "sensors": manifest.sensors,
         "window": manifest.window.length,
         "interval_ms": manifest.grid.interval,

@@ -70,6 +70,12 @@ def parse_size(value: object) -> int:
     return size
 
 
+def format_size(size: int) -> str:
+    """Writes bytes for people: `1.5MiB`."""
+    unit = next((name for name in ("GiB", "MiB", "KiB") if size >= _BYTES[name]), "B")
+    return f"{size / _BYTES[unit]:.3g}{unit}"
+
+
 def between(
     least: timedelta, most: timedelta = LONGEST, *, step: timedelta = MILLISECOND
 ) -> Callable[[timedelta | None], timedelta | None]:

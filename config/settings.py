@@ -12,7 +12,7 @@ from config.quantities import format_duration
 from config.section import File, Section, rule
 from config.streams import Alerts, Log, Metrics, Readings, Scores, State, Status, Store
 from config.topics import may_meet
-from config.training import History, Retrain, Trainer
+from config.training import Bundles, History, Retrain, Trainer
 
 
 class Settings(Section, frozen=True):
@@ -28,6 +28,7 @@ class Settings(Section, frozen=True):
     store: Store = Store()
     history: History = History()
     trainer: Trainer = Trainer()
+    bundles: Bundles = Bundles()
     retrain: Retrain = Retrain()
     metrics: Metrics = Metrics()
     log: Log = Log()

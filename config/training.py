@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from config.problems import UnmetError
-from config.quantities import Duration, DurationOrOff, Positive, between
+from config.quantities import Duration, DurationOrOff, Positive, Size, between
 from config.section import After, AtLeastOne, Limits, Rule, Section, Share, Text, rule
 from detector.kinds import ImputationMethod, ScalingMethod
 
@@ -128,6 +128,12 @@ class Trainer(Section, frozen=True):
     report: Literal["auto", "full", "brief", "off"] = "auto"
     model: Model = Model()
     threshold: Threshold = Threshold()
+
+
+class Bundles(Section, frozen=True):
+    """What was fitted, on disk."""
+
+    max_size: Size = 2 * 1024**3
 
 
 class Gate(Section, frozen=True):

@@ -23,7 +23,14 @@ if TYPE_CHECKING:
 
 COMMAND = (sys.executable, "-m", "cli", "retrain")
 REQUEST = "retrain.request"  # seen by anomalyd-retrain.path, removed by `anomalyd retrain`
-DECISION = ("machine", "bundle", "promoted", "reason", "text")  # of a turn's answer, what a log needs
+DECISION = (
+    "machine",
+    "bundle",
+    "promoted",
+    "reason",
+    "text",
+    "pruned",
+)  # of a turn's answer, what a log needs
 LOWEST_PRIORITY = 19
 STOP_WITHIN = 0.5  # seconds for a child to end by itself
 SETTLING = 600_000  # milliseconds after a start in which nothing is retrained: it may be one of many restarts

@@ -88,11 +88,29 @@ def _sweep(folder: Path) -> None:
                 shutil.rmtree(aside, ignore_errors=True)
 
 
-def read(path: Path) -> Bundle:
-    """Reads a bundle's manifest and compares every file with its checksum.
+def remove(path: Path) -> None:
+    """Deletes a bundle: at once it is none any more, and what a kill leaves of it is swept later.
 
     Raises:
-        BundleError: Something is missing, was changed, or has another schema.
+        OSError: The disk refuses.
+    """
+    aside = path.with_name(f".{path.name}.partial")
+    path.rename(aside)
+    shutil.rmtree(aside)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a bundle's files; 0 if it is just being deleted."""
+    with suppress(FileNotFoundError), os.scandir(path) as entries:
+        return sum(entry.stat().st_size for entry in entries)
+    return 0
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Reads a bundle's manifest alone.
+
+    Raises:
+        BundleError: It is missing, was changed, or has another schema.
     """
     try:
         manifest = manifests.decode((path / MANIFEST).read_bytes())
@@ -104,6 +122,16 @@ def read(path: Path) -> Bundle:
         raise BundleError(f"bundle {path.name}: {MANIFEST}: {error}") from error
     if manifest.id != path.name:
         raise BundleError(f"bundle {path.name}: {MANIFEST} belongs to {manifest.id}")
+    return manifest
+
+
+def read(path: Path) -> Bundle:
+    """Reads a bundle's manifest and compares every file with its checksum.
+
+    Raises:
+        BundleError: Something is missing, was changed, or has another schema.
+    """
+    manifest = read_manifest(path)
     if MODEL not in manifest.files:
         raise BundleError(f"bundle {path.name}: {MANIFEST} names no {MODEL}")
     for name, checksum in manifest.files.items():

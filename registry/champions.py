@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from detector.pipeline import Champions
-from registry.bundle import Bundle, BundleError, load, read, sync_folder, write, write_synced
+from registry.bundle import (
+    Bundle,
+    BundleError,
+    load,
+    read,
+    read_manifest,
+    remove,
+    size_of,
+    sync_folder,
+    write,
+    write_synced,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from detector.manifest import Manifest
@@ -27,10 +39,12 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         champion: The bundle in service.
         previous: Former champions, newest last.
+        pinned: Whether no training may replace the champion; a person still can.
     """
 
     champion: str
     previous: tuple[str, ...] = ()
+    pinned: bool = False
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -136,7 +150,7 @@ class Registry:
             if line is None:
                 lines[machine] = Line(bundle)
             elif line.champion != bundle:
-                lines[machine] = Line(bundle, (*line.previous, line.champion))
+                lines[machine] = replace(line, champion=bundle, previous=(*line.previous, line.champion))
         return found.manifest
 
     def rollback(self, machine: str | None) -> Manifest:
@@ -153,8 +167,75 @@ class Registry:
                 )
             found = self.read(line.previous[-1])
             load(found)
-            lines[machine] = Line(line.previous[-1], line.previous[:-1])
+            lines[machine] = replace(line, champion=line.previous[-1], previous=line.previous[:-1])
         return found.manifest
+
+    def pin(self, machine: str | None, *, pinned: bool) -> str:
+        """Keeps trainings from replacing the champion, or lets them again; returns the champion.
+
+        Raises:
+            BundleError: The machine has no champion of its own; for None: there is no shared one.
+        """
+        with self._changing() as lines:
+            line = lines.get(machine)
+            if line is None:
+                raise BundleError(f"champions of {machine or 'all machines'}: there is none to pin")
+            lines[machine] = replace(line, pinned=pinned)
+        return line.champion
+
+    def pinned(self, machine: str | None) -> bool:
+        """Whether no training may replace what serves a machine, or for None all without their own."""
+        line = self.champions().get(machine)
+        return line is not None and line.pinned
+
+    def superfluous(self, max_size: int) -> dict[str, int]:
+        """The bundles that `prune` would delete, oldest first, with their bytes.
+
+        Never what serves, what a rollback would put back, or the newest bundle of a machine: it may
+        be promoted yet.
+        """
+        sizes = {bundle: size_of(self.bundles / bundle) for bundle in self.ids()}
+        excess = sum(sizes.values()) - max_size
+        if excess <= 0:
+            return {}
+        lines = self.champions().values()
+        needed = {*(line.champion for line in lines), *(line.previous[-1] for line in lines if line.previous)}
+        needed |= self._newest(sizes)
+        gone: dict[str, int] = {}
+        for bundle, size in sizes.items():
+            if excess > 0 and bundle not in needed:
+                gone[bundle] = size
+                excess -= size
+        return gone
+
+    def prune(self, max_size: int) -> dict[str, int]:
+        """Deletes the oldest bundles until all take at most so many bytes together; see `superfluous`.
+
+        Returns:
+            The bytes of what was deleted, by bundle.
+
+        Raises:
+            BundleError: `champions.json` cannot be read.
+            OSError: The disk refuses.
+        """
+        if not self.superfluous(max_size):
+            return {}
+        with self._changing() as lines:
+            gone = self.superfluous(max_size)
+            for bundle in gone:
+                remove(self.bundles / bundle)
+            left = {*self.ids()}
+            for machine, line in lines.items():
+                lines[machine] = replace(line, previous=tuple(each for each in line.previous if each in left))
+        return gone
+
+    def _newest(self, bundles: Iterable[str]) -> set[str]:
+        """The newest bundle of each machine, of those that can be read; `bundles` are oldest first."""
+        newest: dict[str | None, str] = {}
+        for bundle in bundles:
+            with suppress(BundleError):
+                newest[read_manifest(self.bundles / bundle).machine] = bundle
+        return {*newest.values()}
 
     def load(self, known: Mapping[str, Detector]) -> tuple[Champions, list[BundleError]]:
         """Loads the champions; a bad one is replaced by the newest good one before it.

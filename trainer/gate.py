@@ -30,6 +30,7 @@ class Reason(StrEnum):
     NO_WINDOWS = "no_windows"
     ALERT_RATE = "alert_rate"
     ERROR_RATIO = "error_ratio"
+    PINNED = "pinned"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from detector.history import History
 from registry.bundle import BundleError, load, new_id
-from trainer.gate import Decision, decide, figures
+from trainer.gate import Decision, Reason, decide, figures
 from trainer.jobs import Job
 from trainer.training import train, train_each
 
@@ -34,11 +34,13 @@ class Turn:
         trained: The bundle's manifest and figures; it is on disk either way.
         decision: Whether it serves now, and why.
         champion: The bundle it was compared with.
+        pruned: Old bundles that were deleted to make room.
     """
 
     trained: Trained
     decision: Decision
     champion: str | None
+    pruned: tuple[str, ...]
 
 
 def take_turn(
@@ -116,10 +118,15 @@ def _judge(trained: Trained, settings: Settings, registry: Registry) -> Turn:
         settings.retrain.gate,
         apart=trained.parts.gate_apart,
     )
+    machine = trained.manifest.machine
+    if decision.promote and registry.pinned(machine):
+        text = f"the champion is pinned (anomalyd models unpin); else it would serve: {decision.text}"
+        decision = Decision(promote=False, reason=Reason.PINNED, text=text)
     bundle = registry.add(trained.manifest, trained.files)
     if decision.promote:
         registry.promote(bundle.manifest.id)
-    return Turn(trained, decision, champion.manifest.id if champion else None)
+    pruned = registry.prune(settings.bundles.max_size)
+    return Turn(trained, decision, champion.manifest.id if champion else None, tuple(pruned))
 
 
 def _champion(registry: Registry, machine: str | None) -> Detector | None:

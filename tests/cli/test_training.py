@@ -267,3 +267,28 @@ def test_a_fleet_may_come_in_one_file(anomalyd: Run, config: Path, tmp_path: Pat
     usage = anomalyd("train", "--per-machine", "--machine", "left", path)
     assert usage.code == 64
     assert "give one of them" in usage.err
+
+
+def test_bundles_are_compared_pinned_and_pruned(anomalyd: Run, config: Path, normal: Path) -> None:
+    ids = [json.loads(anomalyd("train", normal, "--json").out)["bundle"] for _ in range(2)]
+    assert "nothing that matters" in anomalyd("models", "diff", *ids).out
+    config.write_text(config.read_text().replace("window: 10", "window: 12"))
+    third = json.loads(anomalyd("train", normal, "--json").out)
+    differences = json.loads(anomalyd("models", "diff", ids[0], "--json").out)
+    assert {
+        "what": "window",
+        "first": "10, stride 1, gaps up to 5",
+        "second": "12, stride 1, gaps up to 5",
+    } in (differences)
+    assert f"{third['bundle']} is pinned" in anomalyd("models", "pin").out
+    assert "champion, pinned" in anomalyd("models", "list").out
+    refused = json.loads(anomalyd("train", normal, "--json").out)
+    assert (refused["promoted"], refused["reason"]) == (False, "pinned")
+    assert json.loads(anomalyd("models", "unpin", "--json").out)["pinned"] is False
+    would = json.loads(anomalyd("models", "prune", "--max-size", "1B", "--dry-run", "--json").out)
+    assert (would["bundles"], would["deleted"]) == ([ids[0]], False)
+    assert f"deleted {ids[0]}, " in anomalyd("models", "prune", "--max-size", "1B").out
+    assert "nothing to delete" in anomalyd("models", "prune", "--max-size", "1B").out
+    wrong = anomalyd("models", "prune", "--max-size", "much")
+    assert wrong.code == 64
+    assert "must be a whole number with a unit of size" in wrong.err

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from detector.manifest import WindowSpec
-from registry.bundle import MODEL, BundleError
+from registry.bundle import MODEL, BundleError, size_of
 from registry.champions import MAX_PACKED, Line, Registry
 from tests.detector.examples import manifest, tflite
 
@@ -243,4 +243,58 @@ def test_the_file_of_champions_is_json_that_a_person_can_read(registry: Registry
     registry.promote(add(registry, "one"))
     text = (tmp_path / "state" / "champions.json").read_text()
     assert text.count("\n") > 3
-    assert msgspec.json.decode(text)["shared"] == {"champion": "one", "previous": []}
+    assert msgspec.json.decode(text)["shared"] == {"champion": "one", "previous": [], "pinned": False}
+
+
+def test_pruning_deletes_the_oldest_and_never_what_serves_its_predecessor_or_a_machine_s_newest(
+    registry: Registry,
+) -> None:
+    for name in ("1", "2", "3", "4"):
+        registry.promote(add(registry, name))
+    for name in ("5", "6"):
+        add(registry, name)  # challengers
+    registry.promote(add(registry, "7", machine="press"))
+    add(registry, "8", machine="lathe")
+    sizes = {name: size_of(registry.bundles / name) for name in registry.ids()}
+    total = sum(sizes.values())
+    assert registry.superfluous(total) == {}
+    assert [*registry.superfluous(total - 1)] == ["1"]
+    assert registry.prune(total - sizes["1"] - 1) == {"1": sizes["1"], "2": sizes["2"]}
+    assert registry.champions()[None] == Line("4", ("3",))
+    assert [*registry.prune(1)] == ["5"]
+    assert registry.ids() == ["3", "4", "6", "7", "8"]
+    assert registry.rollback(None).id == "3"
+
+
+def test_what_a_kill_leaves_of_a_deleted_bundle_is_no_bundle(registry: Registry) -> None:
+    for name in ("1", "2", "3", "4"):
+        registry.promote(add(registry, name))
+    (registry.bundles / "1").rename(registry.bundles / ".1.partial")  # as far as a kill could let it come
+    champions, refused = registry.load({})
+    assert champions.shared is not None
+    assert refused == []
+    assert [*registry.prune(1)] == ["2"]
+    assert registry.champions() == {None: Line("4", ("3",))}
+
+
+def test_an_unreadable_bundle_is_pruned_like_an_old_one(registry: Registry) -> None:
+    registry.promote(add(registry, "1"))
+    add(registry, "2")
+    (registry.bundles / "2" / "manifest.json").write_text("{")
+    assert [*registry.prune(1)] == ["2"]
+
+
+def test_a_pin_stays_over_promotion_and_rollback_and_is_taken_back(registry: Registry) -> None:
+    for name in ("one", "two"):
+        add(registry, name)
+    with pytest.raises(BundleError, match="champions of all machines: there is none to pin"):
+        registry.pin(None, pinned=True)
+    registry.promote("one")
+    assert registry.pin(None, pinned=True) == "one"
+    registry.promote("two")
+    assert registry.champions() == {None: Line("two", ("one",), pinned=True)}
+    registry.rollback(None)
+    assert registry.pinned(None)
+    assert not registry.pinned("press")
+    registry.pin(None, pinned=False)
+    assert not registry.pinned(None)

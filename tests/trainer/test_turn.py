@@ -5,7 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
+from config import Settings
+from config.training import Bundles
 from detector.history import History
 from registry.champions import Registry
 from tests.trainer.examples import CREATED, ID, pump, settings, trained, with_values
@@ -18,10 +21,16 @@ from trainer.training import train_each
 from trainer.turn import Turn, take_turn, take_turns
 
 
-def turn(folder: Path, *histories: History, machine: str | None = None, minutes: int = 0) -> Turn:
+def turn(
+    folder: Path,
+    *histories: History,
+    machine: str | None = None,
+    minutes: int = 0,
+    config: Settings | None = None,
+) -> Turn:
     return take_turn(
         histories,
-        settings=settings(),
+        settings=config or settings(),
         registry=Registry(folder),
         machine=machine,
         source=("pump.csv",),
@@ -158,3 +167,25 @@ def test_a_fleet_that_is_stopped_leaves_whole_bundles_in_service(tmp_path: Path)
     assert list(registry.champions()) == [machine]
     for bundle in registry.ids():
         registry.read(bundle)
+
+
+def test_a_pinned_champion_is_not_replaced_whatever_the_gate_says(tmp_path: Path) -> None:
+    first = turn(tmp_path, pump(300))
+    registry = Registry(tmp_path)
+    registry.pin(None, pinned=True)
+    second = turn(tmp_path, pump(300), minutes=1)
+    assert second.decision.reason is Reason.PINNED
+    assert second.decision.text.startswith(
+        "the champion is pinned (anomalyd models unpin); else it would serve:"
+    )
+    assert registry.champion_of(None) == first.trained.manifest.id
+    registry.pin(None, pinned=False)
+    assert turn(tmp_path, pump(300), minutes=2).decision.promote
+
+
+def test_a_turn_makes_room_for_its_bundle(tmp_path: Path) -> None:
+    small = replace(settings(), bundles=Bundles(max_size=1))
+    made = [turn(tmp_path, pump(300), minutes=n, config=small) for n in range(4)]
+    ids = [each.trained.manifest.id for each in made]
+    assert [each.pruned for each in made] == [(), (), (ids[0],), (ids[1],)]
+    assert Registry(tmp_path).ids() == ids[2:]
