@@ -216,12 +216,10 @@ class Daemon:
             log.error("reload_refused", problems=[f"{name}: needs a restart to change" for name in fixed])
             return
         pipeline = _pipeline(settings, self._service.pipeline.champions)
-        before = self._serving.lateness
+        lateness = milliseconds(settings.readings.lateness)
         try:
-            self._serving.lateness = milliseconds(settings.readings.lateness)
-            self._serving.carry_over(self._service.pipeline, pipeline)
+            self._serving.carry_over(self._service.pipeline, pipeline, lateness=lateness)
         except sqlite3.Error as error:
-            self._serving.lateness = before
             log.error("reload_refused", problems=[str(error)])  # noqa: TRY400 - the disk's mistake
             return
         logs.configure(settings.log.level, settings.log.format)
@@ -248,9 +246,10 @@ FIXED = (
 def _open_store(settings: Settings, tally: Tally) -> tuple[Store, tuple[str, ...]]:
     """The store, and what was subscribed to before; waits while the disk is full or another process has it."""
     options, path = settings.store, settings.state_dir / STORE
+    store: Store | None = None
     while True:
         try:
-            store = Store(
+            store = store or Store(
                 path, durability=options.durability, max_dead_letters=options.max_dead_letters, tally=tally
             )
             return store, store.subscribed(topic_filter(settings))
