@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-
 @dataclass(frozen=True, slots=True)
 class Damage:
     """A damaged file that was set aside.
@@ -46,15 +45,20 @@ def damaged(error: sqlite3.Error) -> bool:
     return code is not None and code & 0xFF in DAMAGE  # extended codes say more in higher bits
 
 
-def flaw(database: sqlite3.Connection, path: Path) -> str | None:
+def emptied(path: Path) -> str | None:
+    """What is wrong with a file that has only its log of writes, which SQLite deletes at the first look."""
+    log = beside(path, "-wal")
+    if path.exists() and path.stat().st_size == 0 and log.exists() and log.stat().st_size > 0:
+        return "it is empty, with a log of writes beside it"
+    return None
+
+
+def flaw(database: sqlite3.Connection) -> str | None:
     """What is wrong with a file, as far as a short look shows; None: nothing, or it is new.
 
     Raises:
         sqlite3.DatabaseError: It is no database, is damaged, or cannot be read; see `damaged`.
     """
-    log = beside(path, "-wal")
-    if path.stat().st_size == 0 and log.exists() and log.stat().st_size > 0:
-        return "it is empty, with a log of writes beside it"
     # The readings come last: the rest is small, and nothing works without it.
     rows = database.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name = 'readings'")
     tables = [name for (name,) in rows]
@@ -158,6 +162,8 @@ COPIES = {
 def _legible(aside: Path, query: str) -> list[tuple[object, ...]]:
     """The rows of a query up to the first that is illegible."""
     rows: list[tuple[object, ...]] = []
+    if aside.stat().st_size == 0:  # SQLite would delete its log
+        return rows
     with suppress(sqlite3.DatabaseError):
         with closing(sqlite3.connect(f"{aside.absolute().as_uri()}?mode=ro", uri=True)) as old:
             for row in old.execute(query):

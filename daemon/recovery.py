@@ -42,7 +42,7 @@ def retained_alerts(settings: Settings, password: Secret | None) -> dict[str, Op
     """
     mqtt = settings.mqtt
     five = mqtt.version == "5"
-    found: SimpleQueue[bytes | None] = SimpleQueue()
+    found: SimpleQueue[tuple[str, bytes] | None] = SimpleQueue()
     client = paho.Client(
         CallbackAPIVersion.VERSION2,
         client_id=f"{mqtt.client_id}-recovery",
@@ -61,12 +61,12 @@ def retained_alerts(settings: Settings, password: Secret | None) -> dict[str, Op
 
     def take(_client: paho.Client, _: object, message: paho.MQTTMessage) -> None:
         if message.retain:
-            found.put(bytes(message.payload))
+            found.put((message.topic, bytes(message.payload)))
 
     client.on_connect = subscribe
     client.on_subscribe = lambda *_: found.put(None)
     client.on_message = take
-    states: list[bytes] = []
+    states: list[tuple[str, bytes]] = []
     try:
         client.connect(mqtt.host, mqtt.broker_port, keepalive=10)
         client.loop_start()
@@ -76,10 +76,12 @@ def retained_alerts(settings: Settings, password: Secret | None) -> dict[str, Op
     finally:
         client.disconnect()
         client.loop_stop()
-    return dict(filter(None, map(_open_alert, states)))
+    topic = settings.state.topic
+    alerts = [(where, found) for where, payload in states if (found := _open_alert(payload)) is not None]
+    return {name: alert for where, (name, alert) in alerts if topic.replace("{machine}", name) == where}
 
 
-def _collect(found: SimpleQueue[bytes | None], states: list[bytes]) -> None:
+def _collect(found: SimpleQueue[tuple[str, bytes] | None], states: list[tuple[str, bytes]]) -> None:
     """Fills `states` until no more come; the broker's answer to the subscription is None."""
     until = time.monotonic() + ASK_WITHIN
     answered = False

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
 
-TABLES = frozenset({"machines", "layouts", "readings", "alerts", "outbox", "dead_letters"})  # in every version
+TABLES = frozenset(
+    {"machines", "layouts", "readings", "alerts", "outbox", "dead_letters"}
+)  # in every version
 
 
 def migrate(database: sqlite3.Connection) -> None:

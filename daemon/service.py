@@ -228,7 +228,9 @@ class Service:
         damage, problem = self._store.damage, None
         if damage is not None and now() - damage.at < SHOW_DAMAGE:
             at = payloads.iso(damage.at)
-            problem = f"the store was damaged ({damage.reason}): it is {damage.file} now, and begun anew at {at}"
+            problem = (
+                f"the store was damaged ({damage.reason}): it is {damage.file} now, and begun anew at {at}"
+            )
         self.set_problem("damage", problem)
 
     def _show_life(self) -> None:

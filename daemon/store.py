@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import structlog
 
-from daemon.integrity import Damage, damaged, flaw, salvage, set_aside
+from daemon.integrity import Damage, damaged, emptied, flaw, salvage, set_aside
 from daemon.retention import Retention
 from daemon.schema import SCHEMA, migrate
 from daemon.tally import Tally
@@ -132,10 +132,12 @@ class Store:
 
     def _prepare(self) -> None:
         """Opens the file for writing, brings it to this version, and remembers what is asked often."""
+        damage = emptied(self.path)
         database = sqlite3.connect(self.path, timeout=10, isolation_level=None)
         try:
-            self._version(database)
-            damage = flaw(database, self.path)
+            if damage is None:
+                self._version(database)
+                damage = flaw(database)
             if damage is None:
                 database.execute("PRAGMA journal_mode = WAL")
                 database.execute(f"PRAGMA synchronous = {self._durability}")

@@ -55,6 +55,10 @@ class Client:
         """Hands a message over at QoS 1; `confirmed` counts those that the broker has taken."""
         self._client.publish(topic, payload, qos=1)
 
+    def retain(self, topic: str, payload: bytes) -> None:
+        """Leaves a message with the broker for who subscribes later."""
+        self._client.publish(topic, payload, qos=1, retain=True)
+
     def stream(self, messages: Iterable[tuple[str, bytes]], per_second: int = 1000) -> Thread:
         """Publishes messages at a steady pace, in a thread of its own."""
 
