@@ -22,8 +22,8 @@ from daemon.intake import Intake
 from daemon.locking import StateLock
 from daemon.notify import notify
 from daemon.publisher import Publisher
-from daemon.retraining import Retraining
 from daemon.recovery import retained_alerts
+from daemon.retraining import Retraining
 from daemon.service import RETRY, Service
 from daemon.serving import Serving
 from daemon.store import Store, StoreUnavailableError, now
@@ -244,7 +244,7 @@ FIXED = (
 
 
 def _open_store(settings: Settings, tally: Tally) -> tuple[Store, tuple[str, ...]]:
-    """The store, and what was subscribed to before; waits while the disk is full or another process has it."""
+    """The store, and what was subscribed to before; waits while the disk is full or the file another's."""
     options, path = settings.store, settings.state_dir / STORE
     store: Store | None = None
     while True:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from contextlib import closing, suppress
@@ -62,7 +61,7 @@ def flaw(database: sqlite3.Connection) -> str | None:
     # The readings come last: the rest is small, and nothing works without it.
     rows = database.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name = 'readings'")
     tables = [name for (name,) in rows]
-    if tables and not TABLES <= {*tables}:
+    if tables and not {*tables} >= TABLES:
         return "it is a database, but no store"
     until = time.monotonic() + CHECK_WITHIN
     database.set_progress_handler(lambda: time.monotonic() > until, STEPS)
@@ -98,7 +97,7 @@ def set_aside(path: Path, at: int) -> Path:
     # The log goes first: SQLite would delete it beside a file that is not there.
     for part in PARTS:
         with suppress(FileNotFoundError):
-            os.rename(beside(path, part), beside(aside, part))
+            beside(path, part).rename(beside(aside, part))
     return aside
 
 
@@ -164,8 +163,8 @@ def _legible(aside: Path, query: str) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
     if aside.stat().st_size == 0:  # SQLite would delete its log
         return rows
-    with suppress(sqlite3.DatabaseError):
-        with closing(sqlite3.connect(f"{aside.absolute().as_uri()}?mode=ro", uri=True)) as old:
-            for row in old.execute(query):
-                rows.append(row)  # noqa: PERF402 - those before an error count
+    where = f"{aside.absolute().as_uri()}?mode=ro"
+    with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(where, uri=True)) as old:
+        for row in old.execute(query):
+            rows.append(row)  # noqa: PERF402 - those before an error count
     return rows

@@ -72,7 +72,7 @@ def retained_alerts(settings: Settings, password: Secret | None) -> dict[str, Op
         client.loop_start()
         _collect(found, states)
     except OSError as error:
-        structlog.get_logger().error("states_not_recovered", reason=str(error))  # noqa: TRY400 - the network's
+        structlog.get_logger().error("states_not_recovered", reason=str(error))
     finally:
         client.disconnect()
         client.loop_stop()

@@ -27,8 +27,8 @@ def test_a_reload_that_the_disk_refuses_leaves_the_lateness_as_it_was(tmp_path: 
     store.commit(Transaction(readings=readings))
     serving = Serving(Registry(tmp_path), store, lateness=0)
     settings = Settings()
-    policies = {"stream": stream_policy(settings), "alerts": alert_policy(settings)}
-    before, after = (Pipeline(serving.load(), **policies) for _ in range(2))
+    champions, stream, alerts = serving.load(), stream_policy(settings), alert_policy(settings)
+    before, after = (Pipeline(champions, stream=stream, alerts=alerts) for _ in range(2))
     before.on_readings(readings)
     detector = before.champions.of("press")
     assert detector is not None

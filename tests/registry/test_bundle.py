@@ -72,7 +72,10 @@ def test_an_id_sorts_by_time_and_two_of_one_second_differ() -> None:
         ),
         (
             lambda path: edit(path, lambda m: m.update(schema=3)),
-            "bundle one: manifest.json: schema: must be at most 2 for this version, got 3: made by a newer one",
+            (
+                "bundle one: manifest.json: schema: must be at most 2 for this version, got 3: "
+                "made by a newer one"
+            ),
         ),
         (
             lambda path: replace(path, b'"value": 0.731', b'"value": 7.31'),
