@@ -12,7 +12,8 @@ from config.problems import Problem, nearest
 PREFIX = "ANOMALYD_"
 CONFIG = "ANOMALYD_CONFIG"  # where the file is
 PASSWORD = "ANOMALYD_MQTT__PASSWORD"  # noqa: S105 - the name of a variable; `secrets` reads it
-NOT_OPTIONS = {CONFIG, PASSWORD, "ANOMALYD_DATA"}  # the last one is the tests' own
+# The last two are the tests' own.
+NOT_OPTIONS = {CONFIG, PASSWORD, "ANOMALYD_DATA", "ANOMALYD_FAILPOINT"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import structlog
 
 from config import ConfigError, load, read_password
 from config.policies import alert_policy, milliseconds, stream_policy
-from daemon import logs, payloads, reasons
+from daemon import failpoints, logs, payloads, reasons
 from daemon.announcing import Announcer
 from daemon.connection import Connection, topic_filter
 from daemon.decoding import Decoder
@@ -51,10 +51,11 @@ def run(path: Path, settings: Settings) -> None:
     Raises:
         LockedError: Another daemon uses the state directory.
         StoreError: The store cannot be used.
-        ConfigError: The password cannot be read.
+        ConfigError: The password cannot be read, or there is no such failpoint.
         OSError: The state directory or a certificate cannot be used.
     """
     logs.configure(settings.log.level, settings.log.format)
+    failpoints.arm(os.environ)
     daemon = Daemon(path, settings)
     signal.signal(signal.SIGHUP, lambda *_: daemon.ask_reload())
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -128,7 +129,7 @@ class Daemon:
         address = self._settings.metrics.listen
         if address is None:
             return None
-        from daemon.metrics import DaemonCollector, Server  # memory that nobody pays who does not ask
+        from daemon.metrics import DaemonCollector, Server  # noqa: PLC0415 - memory that nobody pays unasked
 
         collector = DaemonCollector(
             self._service,
@@ -142,7 +143,7 @@ class Daemon:
         )
         log = structlog.get_logger()
         try:
-            server = Server(address, collector)
+            server = Server(address, collector, alive=tally.figures.alive)
         except OSError as error:
             hint = "metrics.listen must be an address of this host and a port that is free"
             log.error("metrics_failed", address=str(address), reason=str(error), hint=hint)  # noqa: TRY400

@@ -12,6 +12,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from config import ConfigError, Problem
 from daemon import reasons
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 STOP_WITHIN = 1.0  # seconds for the network thread to send its good-bye
 RECEIVE_MAXIMUM = 1000  # unacknowledged messages that we let the broker send
+ROOM = 16 * 2**20  # bytes beyond the largest reading: what is larger the broker does not even send us
 LARGEST_PACKET = 268_435_460  # bytes: what MQTT itself can say
 IN_FLIGHT = 20  # publications on their way at once where the broker does not say (MQTT 3.1.1)
 
@@ -107,6 +109,8 @@ class Connection:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
             properties.SessionExpiryInterval = int(mqtt.session_expiry.total_seconds())
             properties.ReceiveMaximum = RECEIVE_MAXIMUM
+            most = self._settings.readings.max_payload + ROOM
+            properties.MaximumPacketSize = min(most, LARGEST_PACKET)
             options = {"clean_start": False, "properties": properties}
         keepalive = int(mqtt.keepalive.total_seconds())
         self._client.connect_async(mqtt.host, mqtt.broker_port, keepalive=keepalive, **options)
@@ -132,7 +136,12 @@ class Connection:
 
     def subscribe(self) -> None:
         """Asks for the readings; `Subscribed` is the answer."""
-        self._client.subscribe(self._filter, qos=self._settings.readings.qos)
+        qos = self._settings.readings.qos
+        if self._five:  # what the broker has kept comes with a new subscription, not with every connection
+            options = SubscribeOptions(qos, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB)
+            self._client.subscribe(self._filter, options=options)
+        else:
+            self._client.subscribe(self._filter, qos=qos)
 
     def acknowledge(self, messages: Iterable[Message]) -> None:
         """Acknowledges messages but those whose connection is gone: the broker sends them again."""
@@ -197,7 +206,9 @@ class Connection:
             topic = "\ufffd"
         # One byte too many is enough to refuse it.
         payload = bytes(message.payload[: self._settings.readings.max_payload + 1])
-        self._intake.put(Message(topic, payload, now(), message.qos, message.mid, self.generation))
+        self._intake.put(
+            Message(topic, payload, now(), message.qos, message.mid, self.generation, message.retain)
+        )
 
     def _on_publish(
         self, _client: paho.Client, _: object, mid: int, reason: ReasonCode, _properties: object

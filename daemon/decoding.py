@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -29,8 +30,10 @@ class RefusalReason(StrEnum):
     TOPIC = "topic"
     TOO_LARGE = "too_large"
     NOT_JSON = "not_json"
+    TOO_DEEP = "too_deep"
     NOT_AN_OBJECT = "not_an_object"
     BAD_TIME = "bad_time"
+    RETAINED = "retained"
     NOT_A_NUMBER = "not_a_number"
     NOT_A_CATEGORY = "not_a_category"
     NOT_BINARY = "not_binary"
@@ -61,9 +64,12 @@ LATEST = 1e14  # milliseconds: the year 5138; more is micro- or nanoseconds
 MAX_NAME = 256  # characters of a machine or sensor; names become part of topics, rows and log lines
 GOOD_NAME = f"1 to {MAX_NAME} printable characters"
 MAX_SENSORS = 4_096  # of one reading; more are not a machine but a mistake
+MAX_DEPTH = 64  # lists and objects inside each other; parsers differ in how many they bear
 MAX_TOPICS = 20_000  # topics that are remembered
 MAX_CATEGORIES = 10_000  # texts that are remembered
 NUMBERS = {float, type(None)}
+TEXT = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)  # one that does not end goes too: no second look at it
+BRACKETS = np.array([{ord("{"): 1, ord("["): 1, ord("}"): -1, ord("]"): -1}.get(i, 0) for i in range(256)])
 MAX_ORDERS = 1024  # orders of keys that are remembered; a sender that shuffles them has no end of them
 
 
@@ -174,13 +180,14 @@ class Decoder:
 
     def _look(self, message: Message) -> tuple[dict[str, Any], int]:
         """Decodes slowly; returns the sensors and the time."""
+        if _depth(message.payload) > MAX_DEPTH:
+            detail = f"must be nested at most {MAX_DEPTH} levels deep, got more"
+            raise _Refused(RefusalReason.TOO_DEEP, detail)
         try:
             # Some senders begin with a byte order mark; an integer of a thousand digits is infinite.
             whole = json.loads(message.payload.decode("utf-8-sig"), parse_int=float)
         except UnicodeDecodeError as error:
             raise _Refused(RefusalReason.NOT_JSON, "is not UTF-8") from error
-        except RecursionError as error:
-            raise _Refused(RefusalReason.NOT_JSON, "is nested too deeply") from error
         except ValueError as error:
             raise _Refused(RefusalReason.NOT_JSON, str(error)) from error
         if not isinstance(whole, dict):
@@ -229,6 +236,9 @@ class Decoder:
     def _at(self, payload: dict[str, Any], message: Message) -> int:
         """Takes the time out of the payload."""
         if self._time not in payload:
+            if message.retained:
+                detail = f"a retained message must have a {self._time}: nobody knows when it was sent"
+                raise _Refused(RefusalReason.RETAINED, detail)
             return message.received_at
         time = payload.pop(self._time)
         at: float | None = None
@@ -245,6 +255,14 @@ class Decoder:
                 f"{self._time} must be ISO 8601, or seconds or milliseconds since 1970, got {got}",
             )
         return round(at)
+
+
+def _depth(payload: bytes) -> int:
+    """How many lists and objects are open at once, at most, before any of them is made."""
+    if payload.count(b"{") + payload.count(b"[") <= MAX_DEPTH:
+        return 0  # whatever is in texts
+    steps = BRACKETS[np.frombuffer(TEXT.sub(b"", payload), dtype=np.uint8)]
+    return int(steps.cumsum().max(initial=0))
 
 
 def _good(name: str) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
 from dataclasses import dataclass, field
 
 from detector.alerts import Change
 from detector.events import NotScoredReason
 
+DEAD = 30.0  # seconds without a sign of life from which the loop hangs; systemd's watchdog waits as long
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -53,3 +55,7 @@ class Figures:
     latency: Histogram = field(default_factory=Histogram)
     turned_at: float = 0.0
     committed_at: float | None = None
+
+    def alive(self) -> bool:
+        """Whether the loop turns, or waits for a disk and says so."""
+        return time.monotonic() - self.turned_at < DEAD

@@ -19,6 +19,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
         qos: 0 or 1; only QoS 1 is acknowledged.
         mid: The broker's number of the message, valid within one connection.
         generation: The connection that brought it.
+        retained: Whether the broker had kept it for who subscribes, so that it may be old.
     """
 
     topic: str
@@ -27,6 +28,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     qos: int
     mid: int
     generation: int
+    retained: bool = False
 
 
 class Connected(msgspec.Struct, frozen=True, gc=False):

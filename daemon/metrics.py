@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler
 from itertools import accumulate
 from socketserver import TCPServer
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -37,9 +37,10 @@ if TYPE_CHECKING:
     from daemon.store import Store
     from daemon.tally import Tally
 
+Word = TypeVar("Word", bound=str)
+
 PREFIX = "anomalyd"
 PATIENCE = 5.0  # seconds for a request to arrive and its answer to be taken: one is served at a time
-DEAD = 30.0  # seconds without a sign of life from which the loop hangs; systemd's watchdog waits as long
 MAX_BUNDLES = 100  # named one by one: a plant may have a model of its own for each of its machines
 PARTS = ("store", "subscription", "bundles")  # of which the daemon can be degraded
 JUST_HEARD = "new"  # a machine of which no sample is complete yet
@@ -70,10 +71,6 @@ class DaemonCollector(Collector):
         self._version = version
         self._clock = clock
 
-    def alive(self) -> bool:
-        """Whether the loop turns, or waits for a disk and says so."""
-        return self._clock() - self._tally.figures.turned_at < DEAD
-
     def collect(self) -> Iterator[Metric]:
         """All metrics, each as it is at this moment."""
         yield from self._flow()
@@ -88,7 +85,7 @@ class DaemonCollector(Collector):
         yield _counters("windows_not_scored", "Windows without a score.", "reason", figures.not_scored)
         yield _counters(
             "alert_changes",
-            "Alerts that opened, were repeated or rose, and closed.",
+            "Alerts that opened, closed, or changed in between.",
             "change",
             figures.alerts,
         )
@@ -116,13 +113,9 @@ class DaemonCollector(Collector):
     def _present(self) -> Iterator[Metric]:
         figures, now = self._tally.figures, self._clock()
         machines = self._service.pipeline.machines()
-        states = Counter(machine.state or JUST_HEARD for machine in machines)
-        yield _gauges(
-            "machines",
-            "Machines, by their state.",
-            "state",
-            {s: states[s] for s in (*MachineState, JUST_HEARD)},
-        )
+        found = Counter(machine.state or JUST_HEARD for machine in machines)
+        states = {state: found[state] for state in (*MachineState, JUST_HEARD)}
+        yield _gauges("machines", "Machines, by their state.", "state", states)
         alerts = sum(machine.alerts.alert is not None for machine in machines)
         yield _gauge("alerts_open", "Alerts that are open.", alerts)
         yield _gauge("connected", "1 while the broker is connected.", self._publisher.connected())
@@ -154,7 +147,7 @@ def _counter(name: str, says: str, value: float) -> Metric:
     return CounterMetricFamily(f"{PREFIX}_{name}", says, value)
 
 
-def _counters(name: str, says: str, label: str, values: Mapping[str, float]) -> Metric:
+def _counters(name: str, says: str, label: str, values: Mapping[Word, float]) -> Metric:
     family = CounterMetricFamily(f"{PREFIX}_{name}", says, labels=[label])
     for word, value in values.items():
         family.add_metric([word], value)
@@ -165,7 +158,7 @@ def _gauge(name: str, says: str, value: float) -> Metric:
     return GaugeMetricFamily(f"{PREFIX}_{name}", says, value)
 
 
-def _gauges(name: str, says: str, label: str, values: Mapping[str, float]) -> Metric:
+def _gauges(name: str, says: str, label: str, values: Mapping[Word, float]) -> Metric:
     family = GaugeMetricFamily(f"{PREFIX}_{name}", says, labels=[label])
     for word, value in values.items():
         family.add_metric([word], value)
@@ -181,8 +174,8 @@ def _histogram(name: str, says: str, histogram: Histogram) -> Metric:
 class Server:
     """Answers `/metrics` and `/healthz`, one request at a time, in a thread of its own."""
 
-    def __init__(self, address: Address, collector: DaemonCollector) -> None:
-        """Starts listening.
+    def __init__(self, address: Address, collector: Collector, *, alive: Callable[[], bool]) -> None:
+        """Starts listening; `alive` tells whether the loop turns, or waits for a disk and says so.
 
         Raises:
             OSError: The address cannot be listened on.
@@ -199,9 +192,10 @@ class Server:
                 if path == "/metrics":
                     self._answer(HTTPStatus.OK, generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4)
                 elif path == "/healthz":
-                    alive = collector.alive()
-                    status = HTTPStatus.OK if alive else HTTPStatus.SERVICE_UNAVAILABLE
-                    self._answer(status, b"alive\n" if alive else b"the loop hangs\n")
+                    if alive():
+                        self._answer(HTTPStatus.OK, b"alive\n")
+                    else:
+                        self._answer(HTTPStatus.SERVICE_UNAVAILABLE, b"the loop hangs\n")
                 else:
                     self._answer(HTTPStatus.NOT_FOUND, b"/metrics or /healthz\n")
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from daemon import reasons
+from daemon.failpoints import failpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,6 +120,8 @@ class Publisher:
                 if mid is None:
                     break  # the connection is going; `restart` follows
                 self._in_flight[mid] = outgoing
+                if outgoing.number is not None:
+                    failpoint("alert_published")
             self._waiting.popleft()
         return too_large
 

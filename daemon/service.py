@@ -11,6 +11,7 @@ import structlog
 
 from daemon import payloads, reasons
 from daemon.decoding import Refusal, RefusalReason
+from daemon.failpoints import failpoint
 from daemon.intake import Connected, Disconnected, Published, Subscribed, Unsubscribed
 from daemon.notify import notify
 from daemon.publisher import Outgoing
@@ -87,6 +88,8 @@ class Service:
             self._recover()
         messages, notices = self._intake.take(0 if self._store.recovering else MOST, TICK)
         self._stepped = time.monotonic()
+        if messages:
+            failpoint("messages_taken")
         for notice in notices:
             self._hear(notice)
         transaction = Transaction(sent=self._sent, undeliverable=self._undeliverable)
@@ -101,8 +104,14 @@ class Service:
         if numbers is None:
             return
         if due:
+            if self._sent:
+                failpoint("alert_marked")
             self._sent, self._undeliverable = [], []
+        if messages:
+            failpoint("committed")
         self._connection.acknowledge(messages)
+        if messages:
+            failpoint("acknowledged")
         stored = [
             Outgoing(topic, payload, retain=False, number=number)
             for number, (topic, payload) in zip(numbers, transaction.outgoing, strict=True)
@@ -126,11 +135,13 @@ class Service:
             number = self._publisher.settle(notice)
             if number is not None:
                 self._sent.append(number)
+                failpoint("alert_confirmed")
         elif isinstance(notice, Disconnected):
             event = "broker_refused" if notice.refused else "broker_lost"
             mqtt = self._settings.mqtt
-            where = {"host": mqtt.host, "port": mqtt.broker_port}
-            self._tally.count(event, notice.reason, detail=notice.detail, **where)
+            self._tally.count(
+                event, notice.reason, detail=notice.detail, host=mqtt.host, port=mqtt.broker_port
+            )
         elif isinstance(notice, Subscribed):
             self._subscribed = time.monotonic()
             problem = None
@@ -253,6 +264,7 @@ class Service:
     ) -> None:
         """Puts other bundles into service, between two steps; see `Pipeline.swap`."""
         changed = self.pipeline.swap(champions, recent)
+        failpoint("champions_swapped")
         structlog.get_logger().info("champions_swapped", machines=len(changed))
         self._announcer.status(champions)
         self._announcer.states(self.pipeline, changed)
@@ -319,8 +331,8 @@ class Service:
                 return numbers
 
     def _store_failed(self, error: sqlite3.Error, doing: str) -> None:
-        where = {"doing": doing, "path": str(self._store.path)}
-        self._tally.count("store_failed", reasons.of_store(error), detail=str(error), **where)
+        reason, path = reasons.of_store(error), str(self._store.path)
+        self._tally.count("store_failed", reason, detail=str(error), doing=doing, path=path)
 
     def set_problem(self, part: str, problem: str | None) -> None:
         """Notes what is wrong with a part, the store or the subscription; None: nothing any more."""
@@ -344,6 +356,7 @@ class Service:
             for notice in notices:
                 if isinstance(notice, Published):
                     self._hear(notice)
+        failpoint("leaving")
         try:
             self._store.commit(Transaction(sent=self._sent, undeliverable=self._undeliverable))
         except sqlite3.Error as error:

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import structlog
 
+from daemon.failpoints import failpoint
 from daemon.integrity import Damage, damaged, emptied, flaw, salvage, set_aside
 from daemon.retention import Retention
 from daemon.schema import SCHEMA, migrate
@@ -230,6 +231,7 @@ class Store:
         with self._atomic() as database:
             execute, many = database.execute, database.executemany
             machines, layouts = dict(self._machines), dict(self._layouts)
+            failpoint("transaction_begun")
             for name in {
                 *(reading.machine for reading in transaction.readings),
                 *transaction.snapshots,
@@ -245,6 +247,7 @@ class Store:
                     for r in transaction.readings
                 ],
             )
+            failpoint("readings_written")
             many(
                 "INSERT OR IGNORE INTO texts SELECT ?, ? WHERE (SELECT count(*) FROM texts) < ?",
                 [(int(number), text, MAX_TEXTS) for number, text in transaction.texts.items()],
@@ -296,6 +299,7 @@ class Store:
                     "DELETE FROM dead_letters WHERE id <= (SELECT max(id) FROM dead_letters) - ?",
                     (self.max_dead_letters,),
                 )
+            failpoint("transaction_written")
         if len(layouts) > len(self._layouts):
             self._names = sum(map(len, layouts))
         self._machines, self._layouts = machines, layouts
@@ -435,7 +439,10 @@ class Store:
         def prune() -> int:
             with self._atomic():
                 machines = tuple(self._machines.values())
-                return self._retention.prune(machines, keep=keep, max_size=max_size, now=now)
+                gone = self._retention.prune(machines, keep=keep, max_size=max_size, now=now)
+                if gone:
+                    failpoint("readings_pruned")
+                return gone
 
         return self._surviving(prune)
 

@@ -51,9 +51,9 @@ class Client:
         client.loop_start()
         wait_until(lambda: self._subscribed, "the test's own subscription")
 
-    def publish(self, topic: str, payload: bytes) -> None:
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Hands a message over at QoS 1; `confirmed` counts those that the broker has taken."""
-        self._client.publish(topic, payload, qos=1)
+        self._client.publish(topic, payload, qos=1, retain=retain)
 
     def retain(self, topic: str, payload: bytes) -> None:
         """Leaves a message with the broker for who subscribes later."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from detector.reading import Reading
 NOW = 1_735_725_600_000
 AT = 1_735_725_601_500
 TIME = "must be ISO 8601, or seconds or milliseconds since 1970"
+DEEP = "must be nested at most 64 levels deep, got more"
 NAME = "a sensor's name must be 1 to 256 printable characters"
 flat = Decoder(topic="plant/{machine}/readings", time="ts", values=None, max_payload=100_000)
 nested = Decoder(topic="plant/{machine}/readings", time="ts", values="data.values", max_payload=100_000)
@@ -121,8 +123,11 @@ def test_the_last_of_two_equal_keys_counts() -> None:
         (b'{"flow": 1}x', "not_json", "Extra data: line 1 column 12 (char 11)"),
         (b'{"fl\xf6w": 1}', "not_json", "is not UTF-8"),
         ('{"flow": 1}'.encode("utf-16"), "not_json", "is not UTF-8"),
-        (b"[" * 50_000, "not_json", "is nested too deeply"),
-        (b'{"a":' * 15_000, "not_json", "is nested too deeply"),
+        (b"[" * 50_000, "too_deep", DEEP),
+        (b'{"a":' * 15_000, "too_deep", DEEP),
+        (b'{"a":%s}' % (b"[" * 64 + b"]" * 64), "too_deep", DEEP),
+        (b'{"a":%s}' % (b"[" * 63 + b"]" * 63), "not_a_number", "'a' must be a number, got a list"),
+        (b'{"a":[%s1]}' % (b"[]," * 99), "not_a_number", "'a' must be a number, got a list"),
         (b"[1]", "not_an_object", "must be an object, got a list"),
         (b"1", "not_an_object", "must be an object, got a number"),
         (b"NaN", "not_an_object", "must be an object, got a number"),
@@ -149,7 +154,7 @@ def test_the_last_of_two_equal_keys_counts() -> None:
         (b'{"ts": 100000000000000, "flow": 1}', "bad_time", f"ts {TIME}, got 100000000000000.0"),
         (b'{"ts": 1735725601500000, "flow": 1}', "bad_time", f"ts {TIME}, got 1735725601500000.0"),
         (b'{"ts": "0001-01-01T00+14:00", "flow": 1}', "bad_time", f"ts {TIME}, got '0001-01-01T00+14:00'"),
-        (b'{"ts": %s, "flow": 1}' % (b"[" * 900 + b"]" * 900), "bad_time", f"ts {TIME}, got a list"),
+        (b'{"ts": %s, "flow": 1}' % (b"[" * 60 + b"]" * 60), "bad_time", f"ts {TIME}, got a list"),
         (b'{"": 1}', "bad_name", f"{NAME}, got ''"),
         (b'{"a\\nb": 1}', "bad_name", rf"{NAME}, got 'a\nb'"),
         (b'{"\\ud800": 1}', "bad_name", rf"{NAME}, got '\ud800'"),
@@ -239,6 +244,66 @@ def test_a_decoder_tells_each_text_of_a_category_once() -> None:
     assert decoder.new_texts() == {number_of("run"): "run", number_of("stop"): "stop"}
     decoded(b'{"mode": "run"}', decoder)
     assert decoder.new_texts() == {}
+
+
+@pytest.mark.parametrize("text", [b'"%s"' % (b"[" * 99), b'"%s"' % (b'\\"[' * 99), b'"%s' % (b"{" * 99)])
+def test_brackets_in_texts_nest_nothing(text: bytes) -> None:
+    assert refused(b'{"unit": %s, "flow": [1]}' % text)[0] in {"not_a_number", "not_json"}
+
+
+def test_a_retained_message_without_a_time_is_refused_since_it_may_be_of_any_time() -> None:
+    def sent(payload: bytes) -> Reading | Refusal:
+        return flat.decode(Message("plant/press/readings", payload, NOW, 1, 1, 1, retained=True))
+
+    refusal = sent(b'{"flow": 1}')
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason == "retained"
+    assert refusal.detail == "a retained message must have a ts: nobody knows when it was sent"
+    assert isinstance(sent(b'{"ts": 1735725600, "flow": 1}'), Reading)
+
+
+def filled(begin: bytes, unit: bytes, end: bytes = b"") -> bytes:
+    """A payload of the largest size."""
+    return begin + unit * ((SIZE - len(begin) - len(end)) // len(unit)) + end
+
+
+SIZE = 256 * 1024
+COSTLY = {
+    "numbers": filled(b'{"a": [', b"1,", b"1]}"),
+    "objects": filled(b'{"a": [', b'{"x":0},', b"1]}"),
+    "lists": filled(b'{"a": [', b"[],", b"1]}"),
+    "keys": b"{%s}" % b",".join(b'"%x":NaN' % i for i in range(22_000)),
+    "one key": filled(b"{", b'"a":NaN,', b'"a":1}'),
+    "digits": filled(b'{"a": NaN, "b": ', b"9", b"}"),
+    "decimals": filled(b'{"a": NaN, "b": 0.', b"3", b"e-300}"),
+    "digits of a time": filled(b'{"flow": NaN, "ts": ', b"1", b"}"),
+    "text of a time": filled(b'{"flow": 1, "ts": "', b"2", b'"}'),
+    "name": filled(b'{"', b"a", b'": 1}'),
+    "escapes": filled(b'{"a": "', b"\\ud83d\\ude00", b'"}'),
+    "open lists": filled(b"", b"["),
+    "open objects": filled(b"", b'{"a":'),
+    "open text": filled(b"[" * 99 + b'"', b'\\"'),
+    "open texts": filled(b"[" * 99, b'"\\'),
+    "lines": filled(b"", b"\n"),
+}
+
+
+def test_no_payload_costs_much_more_than_a_good_one_of_its_size() -> None:
+    decoder = Decoder(topic="plant/{machine}/readings", time="ts", values=None, max_payload=SIZE)
+    good = json.dumps({f"{i:052}": i / 7 for i in range(3_400)}).encode()
+    assert isinstance(decoder.decode(message(good)), Reading)
+
+    def cost(payload: bytes) -> float:
+        def once() -> float:
+            begun = time.process_time()
+            decoder.decode(message(payload))
+            return time.process_time() - begun
+
+        return min(once() for _ in range(5))
+
+    usual = cost(good)
+    # 30 is usual; what grows with the square of the size would be thousands.
+    assert {name: ratio for name, each in COSTLY.items() if (ratio := cost(each) / usual) > 300} == {}
 
 
 @pytest.mark.parametrize(

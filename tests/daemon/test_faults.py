@@ -8,7 +8,6 @@ import signal
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -16,55 +15,17 @@ from structlog.testing import capture_logs
 from daemon import publisher
 from daemon.store import Store
 from daemon.transaction import Transaction
-from detector.history import History
 from tests import plant
 from tests.conftest import Setup
 from tests.daemon.inside import running
+from tests.daemon.losses import ALERTS, assert_nothing_lost, confirmations, stored, unsent
 from tests.real_broker import OPEN, SAVING, Broker
 from tests.real_client import Client
 from tests.real_daemon import Daemon
 from tests.waiting import wait_until
 
-ALERTS = "anomalyd/press/alert"
 STATUS = "anomalyd/status"
 Ready = Callable[[], Daemon]
-
-
-def stored(setup: Setup) -> list[int]:
-    """The times of all stored readings, as another process sees them."""
-    store = Store(setup.state / "store.sqlite", read_only=True)
-    times = [reading.at for reading in store.readings("press", 0)]
-    store.close()
-    return times
-
-
-def unsent(setup: Setup) -> int:
-    store = Store(setup.state / "store.sqlite", read_only=True)
-    count = len(store.unsent())
-    store.close()
-    return count
-
-
-def confirmations(client: Client, count: int) -> None:
-    """Waits until the broker has taken so many readings."""
-    wait_until(lambda: client.confirmed >= count, "the stream")
-
-
-def assert_nothing_lost(setup: Setup, client: Client, readings: History) -> None:
-    """All readings are stored; the alerts are those of an undisturbed run, in order, under the same ids."""
-    times = readings.at.tolist()
-    wait_until(lambda: stored(setup) == times, "all readings to be stored")
-    expected = [_key(event) for event in plant.expected(setup.settings, [readings])]
-    wait_until(
-        lambda: {_key(event) for event in client.messages(ALERTS)} == set(expected), "all alerts, no other"
-    )
-    seen = list(dict.fromkeys(_key(event) for event in client.messages(ALERTS)))
-    assert seen == expected
-    wait_until(lambda: unsent(setup) == 0, "the outbox to empty")
-
-
-def _key(event: dict[str, Any]) -> tuple[str, str, str, float, float]:
-    return event["id"], event["change"], event["at"], event["score"], event["peak_score"]
 
 
 @pytest.mark.slow
