@@ -76,9 +76,12 @@ def retained_alerts(settings: Settings, password: Secret | None) -> dict[str, Op
     finally:
         client.disconnect()
         client.loop_stop()
-    topic = settings.state.topic
-    alerts = [(where, found) for where, payload in states if (found := _open_alert(payload)) is not None]
-    return {name: alert for where, (name, alert) in alerts if topic.replace("{machine}", name) == where}
+    alerts = {}
+    for topic, payload in states:
+        named = _open_alert(payload)
+        if named is not None and settings.state.topic.replace("{machine}", named[0]) == topic:
+            alerts[named[0]] = named[1]
+    return alerts
 
 
 def _collect(found: SimpleQueue[tuple[str, bytes] | None], states: list[tuple[str, bytes]]) -> None:

@@ -84,9 +84,7 @@ class Service:
     def step(self) -> None:
         """Takes what has arrived, waiting a tick for the first of it, and deals with it."""
         time.sleep(max(0.0, self._stepped + APART - time.monotonic()))
-        if self._store.recovering and self._publisher.connected():
-            self._recover()
-        messages, notices = self._intake.take(0 if self._store.recovering else MOST, TICK)
+        messages, notices = self._take()
         self._stepped = time.monotonic()
         if messages:
             failpoint("messages_taken")
@@ -169,6 +167,12 @@ class Service:
             self._publisher.restart(notice, unsent)
             self._announcer.status(self.pipeline.champions)
             self._announcer.states(self.pipeline)
+
+    def _take(self) -> tuple[list[Message], list[Notice]]:
+        """What has arrived; no messages until a new store has what the broker knows of a damaged one."""
+        if self._store.recovering and self._publisher.connected():
+            self._recover()
+        return self._intake.take(0 if self._store.recovering else MOST, TICK)
 
     def _recover(self) -> None:
         """Takes up the open alerts that the broker knows and a damaged store no longer does."""
