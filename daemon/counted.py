@@ -77,6 +77,23 @@ COUNTED: Mapping[str, Counted] = {
         "Attempts to write the store that the disk or another process prevented.",
         (*reasons.STORE, OTHER),
     ),
+    "publication_buried": Counted(
+        "publications_buried",
+        "Alert events that waited for the broker beyond the bounds; they are kept as dead letters.",
+        ("max_outbox",),
+    ),
+    "dead_letter_dropped": Counted(
+        "dead_letters_dropped", "The oldest dead letters beyond the bounds.", ("too_many", "too_large")
+    ),
+    "text_dropped": Counted(
+        "texts_dropped", "Texts of categories beyond the bound; their numbers are stored.", ("too_many",)
+    ),
+    "reading_pruned": Counted(
+        "readings_pruned", "Stored readings that went before store.keep, for store.max_size.", ("max_size",)
+    ),
+    "machine_forgotten": Counted(
+        "machines_forgotten", "Machines that have sent nothing for store.keep, and are no longer followed."
+    ),
     "store_damaged": Counted(
         "stores_damaged", "Damaged files that were set aside; the store was begun anew."
     ),

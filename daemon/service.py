@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from config.policies import milliseconds
 from daemon import payloads, reasons
+from daemon.bounds import Limits
 from daemon.decoding import Refusal, RefusalReason
 from daemon.failpoints import failpoint
 from daemon.intake import Connected, Disconnected, Published, Subscribed, Unsubscribed
@@ -42,6 +44,7 @@ APART = 0.004  # seconds from one step to the next, so that under load a commit 
 TICK = 1.0  # seconds between looks at the clock, and that a step waits for the first message
 ALIVE = "alive"  # file in the state directory whose age is that of the last sign of life
 PRUNE_EVERY = 10.0  # seconds
+TELL_SIZE = 86_400.0  # seconds between log lines about a store that is as large as it may be
 RETRY = 0.5  # seconds until a full disk is tried again
 RESUBSCRIBE = 60.0  # seconds until a refused subscription is asked for again
 SHOW_DAMAGE = 86_400_000  # milliseconds that the status tells of a damaged store
@@ -75,7 +78,7 @@ class Service:
         self._announcer = announcer
         self._tally = tally
         self.stopping = False
-        self._stepped = self._ticked = self._pruned = self._subscribed = 0.0
+        self._stepped = self._ticked = self._pruned = self._subscribed = self._told_size = 0.0
         self._sent: list[int] = []
         self._undeliverable: list[tuple[int, str]] = []
         self._retained_alerts = retained_alerts
@@ -281,17 +284,37 @@ class Service:
 
     def _prune(self) -> None:
         store = self._settings.store
+        limits = Limits(milliseconds(store.keep), store.max_size, store.max_outbox)
         try:
-            gone = self._store.prune(
-                keep=int(store.keep.total_seconds() * 1000),
-                max_size=store.max_size,
-                now=now(),
-            )
+            # The broker must hear of machines that are forgotten: it retains their states.
+            pruned = self._store.prune(limits, now=now(), forget=self._publisher.connected())
         except sqlite3.Error as error:
             self._store_failed(error, "prune")
-            gone = 0
-        if gone == 0:  # else there may be more: again at the next tick
             self._pruned = time.monotonic()
+            return
+        if pruned.old + pruned.over == 0:  # else there may be more: again at the next tick
+            self._pruned = time.monotonic()
+        if pruned.over:
+            self._tally.note("reading_pruned", "max_size", pruned.over)
+            if time.monotonic() >= self._told_size:
+                self._told_size = time.monotonic() + TELL_SIZE
+                hint = "raise store.max_size, or lower store.keep"
+                structlog.get_logger().warning("store_at_max_size", max_size=store.max_size, hint=hint)
+        if pruned.dead_letters:
+            self._tally.count("dead_letter_dropped", "too_large", pruned.dead_letters)
+        if pruned.outgoing:
+            self._tally.count("publication_buried", "max_outbox", len(pruned.outgoing))
+            self._publisher.withdraw(pruned.outgoing)
+        for name in (*pruned.machines, *self._strangers(now() - limits.keep)):
+            self.pipeline.forget(name)
+            self._announcer.forget(name)
+            self._tally.report("machine_forgotten", level="info", machine=name)
+
+    def _strangers(self, before: int) -> list[str]:
+        """Machines of which nothing is stored, and nothing was heard since."""
+        known = {*self._store.machines()}
+        machines = self.pipeline.machines()
+        return [m.name for m in machines if m.name not in known and (m.heard_at or before) < before]
 
     def _record(self, events: list[Event], transaction: Transaction) -> None:
         """Fills the transaction with what the events leave behind."""

@@ -11,6 +11,14 @@ import msgspec
 import numpy as np
 import structlog
 
+from daemon.bounds import (
+    KEPT_PAYLOAD,
+    Limits,
+    Pruned,
+    bury,
+    prune_dead_letters,
+    prune_outbox,
+)
 from daemon.failpoints import failpoint
 from daemon.integrity import Damage, damaged, emptied, flaw, salvage, set_aside
 from daemon.retention import Retention
@@ -28,7 +36,7 @@ if TYPE_CHECKING:
     from daemon.transaction import Transaction
 
 UNDELIVERABLE = "publication_too_large"  # the reason in the dead letters
-KEPT_PAYLOAD = 16_384  # bytes of a dead letter: enough to see what it was
+SETTLING = 86_400.0  # seconds that a daemon runs before it forgets a machine
 BUSY = 500  # milliseconds that a commit waits for another process; who waits sees no signal
 # Pages of 4 KiB in the log before they go to the file. Readings of many machines touch the same pages again
 # and again: at 1,000 machines this takes a third of the time that SQLite's own 1,000 pages take.
@@ -87,6 +95,8 @@ class Store:
         self._aside: tuple[Path, str] | None = None  # a damaged file and why, until its successor notes it
         self._open: sqlite3.Connection | None = None
         self.damage: Damage | None = None  # the last that was met
+        self._opened_at = time.monotonic()
+        self._heard: set[str] = set()  # machines, since then
         self.recovering = False  # whether it is still to be asked what the broker knows
         try:
             if read_only:
@@ -232,11 +242,10 @@ class Store:
             execute, many = database.execute, database.executemany
             machines, layouts = dict(self._machines), dict(self._layouts)
             failpoint("transaction_begun")
-            for name in {
-                *(reading.machine for reading in transaction.readings),
-                *transaction.snapshots,
-            } - machines.keys():
-                machines[name] = self._insert("INSERT INTO machines (name) VALUES (?)", name)
+            heard = {reading.machine for reading in transaction.readings}
+            for name in (heard | transaction.snapshots.keys()) - machines.keys():
+                statement = "INSERT INTO machines (name, heard_at) VALUES (?, ?)"
+                machines[name] = self._insert(statement, name, now())
             for sensors in {reading.sensors for reading in transaction.readings} - layouts.keys():
                 text = msgspec.json.encode(sensors).decode()
                 layouts[sensors] = self._insert("INSERT INTO layouts (sensors) VALUES (?)", text)
@@ -248,14 +257,17 @@ class Store:
                 ],
             )
             failpoint("readings_written")
+            texts = list(transaction.texts.items())
+            (known,) = execute("SELECT count(*) FROM texts").fetchone() if texts else (0,)
+            room = max(0, MAX_TEXTS - known)
             many(
-                "INSERT OR IGNORE INTO texts SELECT ?, ? WHERE (SELECT count(*) FROM texts) < ?",
-                [(int(number), text, MAX_TEXTS) for number, text in transaction.texts.items()],
+                "INSERT OR IGNORE INTO texts VALUES (?, ?)",
+                [(int(number), text) for number, text in texts[:room]],
             )
             many(
-                "UPDATE machines SET snapshot = ? WHERE id = ?",
+                "UPDATE machines SET snapshot = ?, heard_at = coalesce(?, heard_at) WHERE id = ?",
                 [
-                    (msgspec.msgpack.encode(snapshot), machines[name])
+                    (msgspec.msgpack.encode(snapshot), now() if name in heard else None, machines[name])
                     for name, snapshot in transaction.snapshots.items()
                 ],
             )
@@ -271,16 +283,10 @@ class Store:
                 self._insert("INSERT INTO outbox (topic, payload) VALUES (?, ?)", topic, payload)
                 for topic, payload in transaction.outgoing
             ]
-            many(
-                "INSERT INTO dead_letters "
-                "SELECT NULL, ?, topic, substr(payload, 1, ?), ?, ? FROM outbox WHERE id = ?",
-                [
-                    (now(), KEPT_PAYLOAD, UNDELIVERABLE, detail, number)
-                    for number, detail in transaction.undeliverable
-                ],
-            )
-            gone = [*transaction.sent, *(number for number, _ in transaction.undeliverable)]
-            deleted = many("DELETE FROM outbox WHERE id = ?", [(number,) for number in gone]).rowcount
+            # Without any, the count of rows is -1.
+            gone = max(0, many("DELETE FROM outbox WHERE id = ?", [(n,) for n in transaction.sent]).rowcount)
+            for number, detail in transaction.undeliverable:
+                gone += bury(database, number, UNDELIVERABLE, detail, now())
             many(
                 "INSERT INTO dead_letters VALUES (NULL, ?, ?, ?, ?, ?)",
                 [
@@ -294,16 +300,21 @@ class Store:
                     for r in transaction.refusals[-self.max_dead_letters :]
                 ],
             )
+            dead_letters = max(0, len(transaction.refusals) - self.max_dead_letters)
             if transaction.refusals or transaction.undeliverable:
-                execute(
+                dead_letters += execute(
                     "DELETE FROM dead_letters WHERE id <= (SELECT max(id) FROM dead_letters) - ?",
                     (self.max_dead_letters,),
-                )
+                ).rowcount
             failpoint("transaction_written")
         if len(layouts) > len(self._layouts):
             self._names = sum(map(len, layouts))
         self._machines, self._layouts = machines, layouts
-        self.outbox += len(numbers) - max(0, deleted)  # -1 where there was nothing to delete
+        self._heard |= heard
+        self.outbox += len(numbers) - gone
+        for event, number in (("dead_letter_dropped", dead_letters), ("text_dropped", len(texts[room:]))):
+            if number:
+                self._tally.count(event, "too_many", number)
         return numbers
 
     @contextmanager
@@ -429,22 +440,48 @@ class Store:
             (self._machines.get(machine),),
         ).fetchall()
 
-    def prune(self, *, keep: int, max_size: int, now: int) -> int:
-        """See `Retention.prune`; deletes a step whole or not at all.
+    def prune(self, limits: Limits, *, now: int, forget: bool = True) -> Pruned:
+        """Deletes a step of what exceeds the limits, whole or not at all.
+
+        Args:
+            limits: What may be kept.
+            now: Milliseconds since the epoch.
+            forget: Whether machines that have not been heard for so long may be forgotten.
 
         Raises:
             sqlite3.Error: The disk refuses; nothing was deleted.
         """
+        pruned = self._surviving(lambda: self._prune(limits, now, forget=forget))
+        for name in pruned.machines:
+            del self._machines[name]
+        self.outbox -= len(pruned.outgoing)
+        return pruned
 
-        def prune() -> int:
-            with self._atomic():
-                machines = tuple(self._machines.values())
-                gone = self._retention.prune(machines, keep=keep, max_size=max_size, now=now)
-                if gone:
-                    failpoint("readings_pruned")
-                return gone
+    def _prune(self, limits: Limits, now: int, *, forget: bool) -> Pruned:
+        with self._atomic() as database:
+            silent = self._silent(database, now - limits.keep) if forget else {}
+            numbers = tuple(self._machines.values())
+            old, over = self._retention.prune(
+                numbers, silent, keep=limits.keep, max_size=limits.max_size, now=now
+            )
+            if old + over:
+                failpoint("readings_pruned")
+            machines = tuple(name for number, name in silent.items() if self._retention.forget(number))
+            outgoing = prune_outbox(database, limits.max_outbox, now)
+            return Pruned(old, over, machines, outgoing, prune_dead_letters(database))
 
-        return self._surviving(prune)
+    def _silent(self, database: sqlite3.Connection, before: int) -> dict[int, str]:
+        """Machines by number that were not heard since, and have no open alert."""
+        # A clock that was set a year ahead must not make all machines forgotten: those that live
+        # are heard within a day.
+        if time.monotonic() - self._opened_at < SETTLING:
+            return {}
+        rows = database.execute(
+            "SELECT id, name FROM machines WHERE heard_at < ? AND NOT EXISTS "
+            "(SELECT 1 FROM alerts WHERE machine = machines.id AND closed_at IS NULL)",
+            (before,),
+        )
+        return {number: name for number, name in rows if name not in self._heard}
 
 
 def now() -> int:

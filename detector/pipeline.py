@@ -109,6 +109,12 @@ class Pipeline:
         self.restore(name, Snapshot(None, None, None, None, tracker, state, since), ())
         return self._machines[name]
 
+    def forget(self, name: str) -> None:
+        """Forgets a machine; its next reading is its first."""
+        machine = self._machines.pop(name, None)
+        if machine is not None:
+            machine.serve(None)
+
     def swap(self, champions: Champions, recent: Callable[[str, Detector], Iterable[Reading]]) -> list[str]:
         """Puts other detectors into service, between two steps.
 

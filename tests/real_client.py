@@ -82,6 +82,11 @@ class Client:
         with self._lock:
             return [json.loads(payload) for where, payload in self._received if where == topic]
 
+    def emptied(self, topic: str) -> bool:
+        """Whether what came last on a topic was empty, which takes a retained message away."""
+        with self._lock:
+            return ([payload for where, payload in self._received if where == topic] or [b"x"])[-1] == b""
+
     def last(self, topic: str) -> Any:  # noqa: ANN401 - it is JSON
         """The newest of `messages`; None before the first."""
         return (self.messages(topic) or [None])[-1]

@@ -14,6 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from daemon import integrity
+from daemon.bounds import Limits
 from daemon.store import Store, StoreError
 from daemon.transaction import Transaction
 from detector.alerts import AlertTracker, OpenAlert, Severity
@@ -181,7 +182,8 @@ def test_damage_that_is_met_while_running_costs_no_batch(store: Store) -> None:
     spoil(store.path, 200, 500)
     later = [Reading("press", AT + 100_000_000 + n, ("flow",), np.ones(1)) for n in range(3)]
     with capture_logs() as logs:
-        while store.prune(keep=1, max_size=10**12, now=AT + 10**9):  # reads what is spoiled
+        limits = Limits(keep=1, max_size=10**12, max_outbox=10)
+        while store.prune(limits, now=AT + 10**9).old:  # reads what is spoiled
             pass
         store.commit(Transaction(readings=later, outgoing=[("a", b"3")], closed=[(ALERT.id, AT + 9)]))
     assert [line["event"] for line in logs] == ["store_damaged", "store_begun_anew"]

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from daemon import bounds
 from daemon import store as stores
 from daemon.decoding import Refusal, RefusalReason
 from daemon.intake import Message
@@ -124,7 +125,7 @@ def test_what_can_never_be_sent_moves_from_the_outbox_to_the_dead_letters(file: 
     assert store.unsent() == [(numbers[0], "a", b"1"), (numbers[2], "c", b"3")]
     letters = [letter[1:] for letter in dead_letters(store)]
     assert [reason for *_, reason, _ in letters] == ["not_json", "publication_too_large"]
-    assert letters[-1] == ("b", b"2" * stores.KEPT_PAYLOAD, "publication_too_large", "why")
+    assert letters[-1] == ("b", b"2" * bounds.KEPT_PAYLOAD, "publication_too_large", "why")
     store.close()
 
 
@@ -207,7 +208,7 @@ def test_dead_letters_are_bounded_in_number_and_size(file: Path) -> None:
     store = Store(file, max_dead_letters=3)
     store.commit(Transaction(refusals=[refusal(n, b"x" * 100_000) for n in range(7)]))
     assert [letter[4] for letter in dead_letters(store)] == ["detail 4", "detail 5", "detail 6"]
-    assert len(dead_letters(store)[0][2]) == stores.KEPT_PAYLOAD
+    assert len(dead_letters(store)[0][2]) == bounds.KEPT_PAYLOAD
     store.commit(Transaction(refusals=[refusal(7)]))
     assert [letter[4] for letter in dead_letters(store)] == ["detail 5", "detail 6", "detail 7"]
     store.max_dead_letters = 0
