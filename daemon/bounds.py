@@ -83,8 +83,8 @@ def prune_dead_letters(database: sqlite3.Connection) -> int:
     rows = database.execute(
         "SELECT id, length(topic) + length(payload) FROM dead_letters ORDER BY id DESC"
     ).fetchall()
-    sizes = accumulate(size for _, size in rows)
-    kept = sum(size <= DEAD_BYTES for size in sizes)
-    if kept < len(rows):
-        database.execute("DELETE FROM dead_letters WHERE id <= ?", (rows[kept][0],))
-    return len(rows) - kept
+    kept = sum(size <= DEAD_BYTES for size in accumulate(size for _, size in rows))
+    if kept == len(rows):
+        return 0
+    gone: int = database.execute("DELETE FROM dead_letters WHERE id <= ?", (rows[kept][0],)).rowcount
+    return gone

@@ -202,6 +202,7 @@ def test_the_broker_no_longer_retains_the_state_of_a_forgotten_machine(
     monkeypatch.setattr(service, "PRUNE_EVERY", 0.0)
     setup.write(alerts={"silent_after": "off"})
     with running(setup.file):
+        wait_until(lambda: client.last("anomalyd/status"), "the connection")
         for name in ("old", "new"):
             client.publish(f"plant/{name}/readings", b'{"flow": 1}')
         wait_until(
