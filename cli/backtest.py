@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from cli.exits import CommandError, Exit
-from cli.progress import add_task, note, progress
+from cli.progress import note, progress
+from config.problems import nearest
 from detector.alerts import AlertPolicy
 from detector.events import Event
 from detector.history import History
@@ -34,7 +35,7 @@ from detector.scoring import Detector
 from detector.stream import StreamPolicy
 from registry.bundle import load
 from registry.champions import Registry
-from trainer.wording import listed
+from trainer.wording import counted, listed
 
 if TYPE_CHECKING:  # what another process imports, each machine waits for
     from config import Settings
@@ -95,7 +96,9 @@ def served(settings: Settings, bundle: str | None, recordings: Sequence[Recordin
         raise CommandError(Exit.DATA, *strangers)
     for text in strangers:
         note(f"left out: {text}")
-    return _followed(watched, settings.readings.max_machines)
+    followed = _followed(watched, settings.readings.max_machines)
+    _note_lacking(followed)
+    return followed
 
 
 def _followed(watched: list[Served], most: int) -> list[Served]:
@@ -105,6 +108,24 @@ def _followed(watched: list[Served], most: int) -> list[Served]:
     late = {machine.recording.machine for machine in sorted(watched, key=lambda m: m.recording.first)[most:]}
     note(f"left out, as readings.max_machines is {most}: {listed(sorted(late))}")
     return [machine for machine in watched if machine.recording.machine not in late]
+
+
+def _note_lacking(machines: Iterable[Served]) -> None:
+    """Names the model's sensors that a machine's files lack, which will count as missing in every window."""
+    whose: dict[str, list[str]] = {}
+    for machine in machines:
+        manifest, recorded = machine.detector.manifest, machine.recording.sensors
+        lacking = [name for name in manifest.sensors if name not in recorded]
+        if lacking:
+            others = {*recorded} - {*manifest.sensors}
+            hints = [f"is {close} {name}?" for name in lacking if (close := nearest(name, others))]
+            text = (
+                f"has no column for {', '.join(lacking)} of bundle {manifest.id}, so that "
+                f"{counted(len(lacking), 'sensor')} of {len(manifest.sensors)} will count as missing"
+            )
+            whose.setdefault("; ".join([text, *hints[:1]]), []).append(machine.recording.machine)
+    for text, names in whose.items():
+        note(f"warning: {listed(names)}: {text}")
 
 
 def replayed(
@@ -129,11 +150,10 @@ def replayed(
     if processes is None:
         processes = min(len(os.sched_getaffinity(0)), rows // WORTH_A_PROCESS)
     processes = min(processes, len(machines))
-    with progress() as display:
-        task = add_task(display, "replaying", rows)
+    with progress("replaying") as tell:
 
         def advance(done: int) -> None:
-            display.update(task, completed=done)
+            tell(done / rows)
 
         if processes <= 1:
             yield from _one_by_one(machines, stream, alerts, work, advance)

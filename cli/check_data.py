@@ -11,7 +11,8 @@ import msgspec
 from cli.exits import CommandError, Exit
 from cli.histories import recorded
 from cli.options import PATH, config_option, files_argument, json_option, load_settings, machine_option
-from cli.progress import add_task, note, progress
+from cli.outputs import check_writable, write
+from cli.progress import note, progress
 from cli.tables import print_table
 from config.policies import milliseconds
 from trainer.wording import counted, duration, listed, moment
@@ -40,6 +41,8 @@ def check_data(
     history may be larger than memory.
     """
     _, settings = load_settings(config)
+    if page is not None:
+        check_writable(page)
     try:
         with recorded(history, settings, machine) as recordings:
             found = surveyed(recordings, settings)
@@ -49,7 +52,10 @@ def check_data(
         click.echo(msgspec.json.encode(unreadable(error.problems)).decode())
         return error.code
     if page is not None:
-        draw(found, tuple(path.name for path in history), page)
+        from trainer.survey_page import survey_page
+
+        write(page, survey_page(found, tuple(path.name for path in history)))
+        note(f"drawn in {page}")
     if as_json:
         click.echo(msgspec.json.encode(answer(found)).decode())
     else:
@@ -62,30 +68,21 @@ def surveyed(recordings: list[Recording], settings: Settings) -> Survey:
     from trainer.survey import TIMES_READ, survey
 
     interval = settings.readings.interval
-    with progress() as display:
-        task = add_task(display, "looking", TIMES_READ * sum(map(len, recordings)))
+    done, rows = 0, max(1, TIMES_READ * sum(map(len, recordings)))
+    with progress("looking") as tell:
+
+        def advance(more: int) -> None:
+            nonlocal done
+            done += more
+            tell(done / rows)
+
         return survey(
             recordings,
             settings.trainer,
             interval=None if interval is None else milliseconds(interval),
             channels=settings.readings.channels,
-            advance=lambda rows: display.advance(task, rows),
+            advance=advance,
         )
-
-
-def draw(found: Survey, source: tuple[str, ...], page: Path) -> None:
-    """Writes the page.
-
-    Raises:
-        CommandError: The disk refuses.
-    """
-    from trainer.survey_page import survey_page
-
-    try:
-        page.write_text(survey_page(found, source), encoding="utf-8")
-    except OSError as error:
-        raise CommandError(Exit.IO, f"{page}: cannot be written: {error.strerror}") from error
-    note(f"drawn in {page}")
 
 
 def show(found: Survey) -> None:
@@ -116,8 +113,8 @@ def show(found: Survey) -> None:
         click.echo(f"error: {text}")
     for text in verdict.warnings:
         click.echo(f"note: {text}")
-    enough = "enough" if found.rows >= found.rows_needed else "too few"
-    click.echo(f"{counted(found.rows, 'row')}: {enough}, {found.rows_needed} without holes are needed")
+    enough = {True: ": enough,", False: ": too few,", None: ";"}[found.enough]
+    click.echo(f"{counted(found.rows, 'row')}{enough} {found.rows_needed:,} without holes are needed")
     click.echo("not usable: see the errors" if verdict.errors else "usable for training")
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from cli.exits import CommandError, Exit
 from cli.options import need_trainer
-from cli.progress import add_task, note, progress
+from cli.progress import note, progress
 from detector.history import History
+from trainer.wording import counted
 
 if TYPE_CHECKING:
     from config import Settings
@@ -27,7 +28,7 @@ def read(data: Sequence[Path], settings: Settings, machine: str | None) -> list[
     from trainer.history_files import read_histories
 
     with _reading() as advance:
-        return read_histories(
+        histories = read_histories(
             data,
             settings.history,
             channels=settings.readings.channels,
@@ -35,6 +36,8 @@ def read(data: Sequence[Path], settings: Settings, machine: str | None) -> list[
             note=note,
             advance=advance,
         )
+    _warn_of_undeclarable(settings, histories)
+    return histories
 
 
 def read_each(
@@ -45,9 +48,12 @@ def read_each(
     from trainer.history_files import read_each as read_histories
 
     with _reading() as advance:
-        return read_histories(
+        found, wrong = read_histories(
             data, settings.history, channels=settings.readings.channels, note=note, advance=advance
         )
+    if not wrong:  # or else it may be in the files that could not be read
+        _warn_of_undeclarable(settings, [history for history, _ in found])
+    return found, wrong
 
 
 @contextmanager
@@ -75,20 +81,28 @@ def recorded(data: Sequence[Path], settings: Settings, machine: str | None) -> I
         yield recordings
 
 
+def _warn_of_undeclarable(settings: Settings, histories: Sequence[History]) -> None:
+    """Says before a long fit that a sensor would be taken for what it is not."""
+    from trainer.verdict import undeclarable
+
+    sensors = {sensor for history in histories for sensor in history.sensors}
+    for text in undeclarable(settings.readings.channels, sensors):
+        note(f"warning: {text}")
+
+
 @contextmanager
 def _reading() -> Iterator[Callable[[int], None]]:
     """Shows how many rows were read, and turns what is wrong with the files into the command's end."""
     from trainer.problems import Unreadable, Unusable
 
     try:
-        with progress() as display:
-            task = add_task(display, "reading", None)
+        with progress("reading") as tell:
             rows = 0
 
             def advance(more: int) -> None:
                 nonlocal rows
                 rows += more
-                display.update(task, detail=f"{rows:,} rows")
+                tell(None, counted(rows, "row"))
 
             yield advance
     except Unreadable as error:

@@ -17,12 +17,14 @@ import numpy as np
 
 from cli.backtest import replayed, served
 from cli.histories import recorded
-from cli.options import config_option, files_argument, load_settings, machine_option
+from cli.options import PATH, config_option, files_argument, load_settings, machine_option
+from cli.outputs import check_writable
 from cli.progress import note
 from detector.alerts import Change
 from detector.events import AlertChanged, Event, NotScored, ReadingDropped, Scored, ValueIgnored
 from detector.history import History
 from detector.scoring import Detector
+from registry.files import replacing
 from trainer.wording import counted
 
 
@@ -30,7 +32,7 @@ from trainer.wording import counted
 @files_argument("data")
 @click.option(
     "--scores",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=PATH,
     help="Write a CSV with one row per scored window: machine,at,score,anomaly.",
 )
 @click.option("--bundle", metavar="ID", help="Replay with this bundle.  [default: the champions]")
@@ -46,6 +48,8 @@ def replay(
     published. Machines come one after another by name, each in order of time.
     """
     _, settings = load_settings(config)
+    if scores is not None:
+        check_writable(scores)
     rows = 0
     counts: Counter[str] = Counter()
     changes: Counter[Change] = Counter()
@@ -53,7 +57,7 @@ def replay(
         machines = served(settings, bundle, stack.enter_context(recorded(data, settings, machine)))
         table = None
         if scores is not None:
-            table = stack.enter_context(scores.open("wb"))
+            table = stack.enter_context(replacing(scores))
             table.write(_csv_row("machine", "at", "score", "anomaly").encode())
         work = partial(said, scores=table is not None)
         for block in stack.enter_context(closing(replayed(machines, settings, work))):

@@ -20,6 +20,7 @@ from config.policies import milliseconds
 from detector.history import History, merged
 from detector.scoring import Detector
 from registry.champions import Registry
+from trainer.wording import counted
 
 
 @click.command(short_help="One retraining turn from stored readings.")
@@ -70,7 +71,8 @@ def _turn(machine: str | None, histories: list[History], settings: Settings) -> 
     few = len(histories) - len(enough)
     left_out = f", {few} with fewer than {least} left out" if few else ""
     rows = sum(map(len, enough))
-    note(f"{machine or 'shared'}: {rows} stored readings of {len(enough)} machine(s){left_out}")
+    whose = counted(len(enough), "machine")
+    note(f"{machine or 'shared'}: {counted(rows, 'stored reading')} of {whose}{left_out}")
     try:
         return summary(turn_of(enough, _with_brief_report(settings), machine, ("store",)))
     except CommandError as error:

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from shutil import get_terminal_size
 from typing import Literal
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from cli.progress import broken
+
 WIDE = 240  # columns where the output goes to a file or a pipe
+NAME = 12  # columns of a line's name
+
+
+def print_lines(lines: Iterable[tuple[str, str]]) -> None:
+    """Prints lines under their names; a long one is broken between words where the terminal is narrow."""
+    width = _width()
+    for name, text in lines:
+        sys.stdout.write(f"{name:{NAME}}{broken(text, width, NAME)}\n")
 
 
 def print_table(
@@ -30,4 +41,8 @@ def print_table(
         table.add_column(heading, justify=side, overflow="fold", no_wrap=i != folded)
     for row in rows:
         table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else WIDE, markup=False, highlight=False).print(table)
+    Console(width=_width(), markup=False, highlight=False).print(table)
+
+
+def _width() -> int:
+    return get_terminal_size().columns if sys.stdout.isatty() else WIDE

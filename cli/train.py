@@ -22,15 +22,15 @@ from cli.options import (
     machine_option,
     name_problem,
 )
-from cli.progress import add_task, note, progress
-from cli.tables import print_table
+from cli.progress import note, progress
+from cli.tables import print_lines, print_table
+from cli.thresholds import expected, print_candidates
 from config import Settings
 from detector.history import History
 from registry.champions import Registry
-from trainer.wording import DAY, counted, duration, listed, rounded
+from trainer.wording import DAY, counted, duration, listed
 
 if TYPE_CHECKING:
-    from detector.manifest import Evidence, Threshold
     from trainer.export import ExportDiffers
     from trainer.problems import Unusable
     from trainer.stages import Stage
@@ -74,74 +74,41 @@ def train(
 def train_one(history: tuple[Path, ...], settings: Settings, machine: str | None, *, as_json: bool) -> None:
     """Makes one bundle and prints what it is."""
     histories = read(history, settings, machine)
-    note(f"{sum(map(len, histories))} readings of {len(histories[0].sensors)} sensors")
+    note(f"{counted(sum(map(len, histories)), 'reading')} of {counted(len(histories[0].sensors), 'sensor')}")
     turn = turn_of(histories, settings, machine, tuple(path.name for path in history))
     if as_json:
         click.echo(msgspec.json.encode(summary(turn)).decode())
-        return
+    else:
+        print_lines(_described(turn, settings, machine))
+        click.echo()
+        threshold = turn.trained.manifest.threshold
+        assert threshold.evidence is not None, "a bundle that was just made tells all it knows"
+        print_candidates(threshold, threshold.evidence)
+    for text in turn.trained.advice:
+        note(f"hint: {text}")
+
+
+def _described(turn: Turn, settings: Settings, machine: str | None) -> Iterator[tuple[str, str]]:
+    """The turn in named lines."""
     manifest = turn.trained.manifest
     threshold, metrics = manifest.threshold, manifest.metrics
-    click.echo(f"bundle      {manifest.id}")
-    click.echo(f"serves      {machine or 'all machines without a bundle of their own'}")
-    click.echo(
-        f"model       {manifest.model.kind}, {manifest.model.parameters} parameters, "
-        f"code of {manifest.model.code}, windows of {manifest.window.length} x {len(manifest.sensors)}"
-    )
     evidence = threshold.evidence
-    assert evidence is not None, "a bundle that was just made tells all it knows"
-    click.echo(
-        f"threshold   {threshold.value:.4g} by {evidence.of(threshold.method).label}, "
-        f"{threshold.windows} held-back windows, {threshold.above:.2%} of them above"
-    )
-    click.echo(f"expected    {expected(threshold, evidence)}")
-    alerts, time = (
-        counted(int(metrics["held_back_alerts"]), "alert"),
-        duration(metrics["held_back_days"] * DAY),
-    )
-    click.echo(f"held back   {alerts} in {time}")
-    click.echo(
-        f"decision    {'in service' if turn.decision.promote else 'not in service'}: {turn.decision.text}"
-    )
+    assert evidence is not None
+    yield "bundle", manifest.id
+    yield "serves", machine or "all machines without a bundle of their own"
+    model, sensors = manifest.model, len(manifest.sensors)
+    parts = [model.kind, counted(model.parameters, "parameter"), f"code of {model.code}"]
+    yield "model", f"{', '.join(parts)}, windows of {manifest.window.length} x {sensors}"
+    how, windows = evidence.of(threshold.method).label, counted(threshold.windows, "held-back window")
+    yield "threshold", f"{threshold.value:.4g} by {how}, {windows}, {threshold.above:.2%} of them above"
+    yield "expected", expected(threshold, evidence)
+    alerts, time = counted(int(metrics["held_back_alerts"]), "alert"), metrics["held_back_days"] * DAY
+    yield "held back", f"{alerts} in {duration(time)}"
+    yield "decision", f"{'' if turn.decision.promote else 'not '}in service: {turn.decision.text}"
     if turn.pruned:
-        click.echo(f"deleted     {counted(len(turn.pruned), 'old bundle')} (bundles.max_size)")
+        yield "deleted", f"{counted(len(turn.pruned), 'old bundle')} (bundles.max_size)"
     if "report.html" in turn.trained.files:
-        click.echo(f"report      {settings.state_dir / 'bundles' / manifest.id / 'report.html'}")
-    click.echo()
-    print_candidates(threshold, evidence)
-
-
-def expected(threshold: Threshold, evidence: Evidence) -> str:
-    """How often normal operation is to be expected to open an alert, and how well that is known."""
-    rate = evidence.of(threshold.method).alerts_per_day
-    beyond = ", extrapolated" if threshold.value > evidence.quiet else ""
-    return (
-        f"{rounded(rate.expected)} false alerts a day of a machine{beyond}; the "
-        f"{duration(evidence.days * DAY)} learned from show at least {rounded(rate.low)} "
-        f"and at most {rounded(rate.high)} (each at 95 %)"
-    )
-
-
-def print_candidates(threshold: Threshold, evidence: Evidence) -> None:
-    """What each method gives, the chosen one marked."""
-    labelled = evidence.candidates[0].recall is not None
-    columns = ("method", "threshold", "low", "high", "above", "alerts/day", "at least", "at most")
-    print_table(
-        (*columns, *(("precision", "recall", "F1") if labelled else ())),
-        (
-            (
-                f"{'*' if each.method == threshold.method else ' '} {each.label}",
-                *map(_number, (each.value, each.low, each.high)),
-                f"{each.above:.2%}",
-                *map(_number, msgspec.structs.astuple(each.alerts_per_day)),
-                *(map(_number, (each.precision, each.recall, each.f1)) if labelled else ()),
-            )
-            for each in evidence.candidates
-        ),
-    )
-
-
-def _number(number: float | None) -> str:
-    return "" if number is None else rounded(number)
+        yield "report", str(settings.state_dir / "bundles" / manifest.id / "report.html")
 
 
 def train_each(history: tuple[Path, ...], settings: Settings, *, as_json: bool) -> None:
@@ -159,7 +126,7 @@ def train_each(history: tuple[Path, ...], settings: Settings, *, as_json: bool) 
         else:
             histories.append((one, tuple(path.name for path in files)))
     rows = sum(len(one) for one, _ in histories)
-    note(f"{rows} readings of {counted(len(histories), 'machine')}")
+    note(f"{counted(rows, 'reading')} of {counted(len(histories), 'machine')}")
     turns: list[dict[str, Any]] = []
     try:
         for machine, turn in turns_of(histories, settings):
@@ -214,6 +181,9 @@ def _print(
         odd = [turn["machine"] for turn in turns if turn["warnings"]]
         if odd:
             note(f"note: odd histories, as their reports say: {listed(odd)}")
+        advised = [turn["machine"] for turn in turns if turn["advice"]]
+        if advised:
+            note(f"hint: what is worth trying stands in the reports of {listed(advised)}")
 
 
 def turns_of(
@@ -270,12 +240,11 @@ def stages() -> Iterator[Callable[[Stage], None]]:
 
     Ctrl-C ends the training at the next stage or epoch, so that a bundle is promoted or is not made.
     """
-    with deferred_interrupts() as check, progress() as display:
-        task = add_task(display, "training", 1.0)
+    with deferred_interrupts() as check, progress("training") as show:
 
         def tell(stage: Stage) -> None:
             check()
-            display.update(task, completed=stage.done, detail=stage.text, refresh=True)
+            show(stage.done, stage.text)
 
         yield tell
 
@@ -297,4 +266,5 @@ def summary(turn: Turn) -> dict[str, Any]:
         "threshold": msgspec.to_builtins(manifest.threshold),
         "metrics": manifest.metrics,
         "warnings": turn.trained.verdict.warnings,
+        "advice": turn.trained.advice,
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -17,10 +16,11 @@ import msgspec
 from cli.exits import CommandError, Exit
 from cli.histories import read
 from cli.interrupts import deferred_interrupts
-from cli.options import config_option, files_argument, json_option, load_settings, machine_option
-from cli.progress import add_task, note, progress
+from cli.options import PATH, config_option, files_argument, json_option, load_settings, machine_option
+from cli.outputs import check_writable, write
+from cli.progress import note, progress
 from cli.tables import print_table
-from config.problems import UnmetError
+from config.problems import UnmetError, nearest
 from config.quantities import parse_duration
 from detector.history import History
 from trainer.wording import counted, listed
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from trainer.tuning import Ended, Search
 
 USUAL_BUDGET = timedelta(minutes=10)
-FILE = click.Path(path_type=Path, dir_okay=False)
 WHY = {
     "trials": "as many trials as asked for",
     "time": "the time is up",
@@ -79,11 +78,11 @@ class _Duration(click.ParamType[timedelta]):
     help="Stop after this time; the configured options are tried first, however long they take.  "
     "[default: 10min, or as long as --trials takes]",
 )
-@click.option("--output", type=FILE, help="Write the best section `trainer:` here, with its figures.")
-@click.option("--report", type=FILE, help="Write a page about the search here (HTML).")
+@click.option("--output", type=PATH, help="Write the best section `trainer:` here, with its figures.")
+@click.option("--report", type=PATH, help="Write a page about the search here (HTML).")
 @click.option(
     "--study",
-    type=FILE,
+    type=click.Path(path_type=Path, dir_okay=False),
     help="Keep the trials in this file, and go on with those that are in it.  [default: in memory]",
 )
 @click.option("--force", is_flag=True, help="Overwrite the files of --output and --report.")
@@ -112,12 +111,15 @@ def tune(
     as much as all synthetic ones. The rows that set the threshold are not looked at. Ctrl-C ends
     the search and keeps what was found.
     """
+    names = _options(over)
     _, settings = load_settings(config)
     for option, path in (("--output", output), ("--report", report)):
+        if path is not None and path.is_file() and not force:
+            raise click.UsageError(f"{option} {path}: is there already; --force overwrites it")
         if path is not None:
-            _check_writable(option, path, force=force)
+            check_writable(path)
     histories = read(history, settings, machine)
-    with closing(_search(histories, settings, over, sampler, study)) as search:
+    with closing(_search(histories, settings, names, sampler, study)) as search:
         ended = _run(search, trials, time_budget)
         outcomes = search.study.outcomes
         if not outcomes:
@@ -130,7 +132,7 @@ def tune(
             click.echo(msgspec.json.encode(summary(search, ended)).decode())
         else:
             _print(search)
-        source = f"{listed([path.name for path in history])} ({sum(map(len, histories))} rows)"
+        source = f"{listed([path.name for path in history])} ({counted(sum(map(len, histories)), 'row')})"
         _write(search, source, output, report)
 
 
@@ -139,25 +141,39 @@ def _write(search: Search, source: str, output: Path | None, report: Path | None
     if output is not None:
         from trainer.winner import section
 
-        output.write_text(section(search, made=made, history=source), encoding="utf-8")
+        write(output, section(search, made=made, history=source))
         note(f"{output}: its section `trainer:` takes the place of the one in the configuration")
     if report is not None:
         from trainer.tuning_report import tuning_report
 
-        report.write_text(tuning_report(search, made=made, history=source), encoding="utf-8")
+        write(report, tuning_report(search, made=made, history=source))
         note(f"{report}: the report")
 
 
-def _check_writable(option: str, path: Path, *, force: bool) -> None:
-    """Says before a long search what would keep its result from being written."""
-    if path.exists() and not force:
-        raise click.UsageError(f"{option} {path}: is there already; --force overwrites it")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise CommandError(Exit.IO, f"{path}: cannot be written")
+def _options(over: str | None) -> tuple[str, ...]:
+    """The options that are searched; a mistyped one is refused before anything is imported or read."""
+    from trainer.space import USUAL, searchable
+
+    if over is None:
+        return USUAL
+    known = searchable()
+    names = tuple(dict.fromkeys(name.strip() for name in over.split(",")))
+    problems = []
+    for name in names:
+        if name not in known:
+            close = nearest(name, known) or nearest(f"model.{name}", known)
+            problems.append(f"got {name!r}" + (f"; nearest known: {close}" if close else ""))
+    if problems:
+        raise click.UsageError(f"--over: must be some of {', '.join(known)}, {', '.join(problems)}")
+    return names
 
 
 def _search(
-    histories: Sequence[History], settings: Settings, over: str | None, sampler: Sampler, study: Path | None
+    histories: Sequence[History],
+    settings: Settings,
+    names: Sequence[str],
+    sampler: Sampler,
+    study: Path | None,
 ) -> Search:
     """Begins a search or goes on with one.
 
@@ -165,14 +181,8 @@ def _search(
         CommandError: The history cannot carry a search, or the file is no study of it.
     """
     from trainer.problems import Unusable
-    from trainer.space import USUAL, searchable
     from trainer.tuning import Search
 
-    names = USUAL if over is None else tuple(dict.fromkeys(name.strip() for name in over.split(",")))
-    known = searchable()
-    for name in names:
-        if name not in known:
-            raise click.UsageError(f"--over: must be some of {', '.join(known)}, got {name!r}")
     try:
         return Search(histories, settings=settings, over=names, sampler=sampler, path=study)
     except Unusable as error:
@@ -201,15 +211,13 @@ def _run(search: Search, trials: int | None, budget: timedelta | None) -> Ended:
         return min(1.0, max(done))
 
     try:
-        with deferred_interrupts() as check, progress() as display:
-            task = add_task(display, "tuning", 1.0)
+        with deferred_interrupts() as check, progress("tuning") as show:
 
             def tell(proposal: Proposal, stage: Stage) -> None:
                 check()
                 best = search.best
                 so_far = "" if best is None or best.marks is None else f", best {best.marks.score:.3f}"
-                text = f"trial {proposal.number}{so_far}, {stage.text.partition(',')[0]}"
-                display.update(task, completed=share(), detail=text, refresh=True)
+                show(share(), f"trial {proposal.number}{so_far}, {stage.text.partition(',')[0]}")
 
             def ended(outcome: Outcome) -> None:
                 best = " (the best so far)" if search.best == outcome else ""

@@ -19,10 +19,11 @@ def milliseconds(duration: timedelta) -> int:
 
 def stream_policy(settings: Settings) -> StreamPolicy:
     """How the stream of readings is treated."""
-    silent = settings.alerts.silent_after
+    silent, behind = settings.alerts.silent_after, settings.readings.max_behind
     return StreamPolicy(
         lateness=milliseconds(settings.readings.lateness),
         max_ahead=milliseconds(settings.readings.max_ahead),
+        max_behind=None if behind is None else milliseconds(behind),
         silent_after=None if silent is None else milliseconds(silent),
         max_machines=settings.readings.max_machines,
     )

@@ -87,6 +87,7 @@ class Readings(Section, frozen=True):
     interval: Annotated[DurationOrOff, Positive] = None
     lateness: Duration = timedelta(0)
     max_ahead: Duration = timedelta(hours=1)
+    max_behind: DurationOrOff = None
     qos: Annotated[int, Limits(ge=0, le=1)] = 1  # a Literal would take true for 1
     max_payload: Size = 256 * 1024
     max_machines: AtLeastOne = 10_000

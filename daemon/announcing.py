@@ -10,7 +10,15 @@ from daemon import payloads
 from daemon.publisher import Outgoing
 from daemon.store import now
 from detector.alerts import Change
-from detector.events import AlertChanged, NotScored, ReadingDropped, Scored, StateChanged, ValueIgnored
+from detector.events import (
+    AlertChanged,
+    ClockFailed,
+    NotScored,
+    ReadingDropped,
+    Scored,
+    StateChanged,
+    ValueIgnored,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,10 +57,8 @@ class Announcer:
                 figures.scored += 1
                 if scores:
                     self._score(event, pipeline)
-            elif isinstance(event, ReadingDropped):
-                self._tally.count("reading_dropped", event.reason, machine=event.reading.machine)
-            elif isinstance(event, ValueIgnored):
-                self._tally.count("value_ignored", event.reason, machine=event.machine, sensor=event.sensor)
+            elif isinstance(event, ReadingDropped | ValueIgnored | ClockFailed):
+                self._count(event)
             elif isinstance(event, NotScored):
                 figures.not_scored[event.reason] += 1
                 log.debug("window_not_scored", machine=event.machine, reason=event.reason)
@@ -72,6 +78,15 @@ class Announcer:
                     at=payloads.iso(event.at),
                     sensor=event.sensors[0].sensor,
                 )
+
+    def _count(self, event: ReadingDropped | ValueIgnored | ClockFailed) -> None:
+        if isinstance(event, ReadingDropped):
+            self._tally.count("reading_dropped", event.reason, machine=event.reading.machine)
+        elif isinstance(event, ValueIgnored):
+            self._tally.count("value_ignored", event.reason, machine=event.machine, sensor=event.sensor)
+        else:
+            at = payloads.iso(event.at)
+            self._tally.count("clock_failed", event.reason, machine=event.machine, at=at)
 
     def state(self, event: StateChanged) -> None:
         """Tells of a machine's present state."""

@@ -9,6 +9,7 @@ import msgspec
 from daemon import reasons
 from daemon.decoding import RefusalReason
 from daemon.reasons import OTHER
+from detector.clock import ClockFault
 from detector.reading import Dropped, Ignored
 
 
@@ -38,6 +39,14 @@ COUNTED: Mapping[str, Counted] = {
         ("intake_full",),
     ),
     "reading_dropped": Counted("readings_dropped", "Readings that were left out.", tuple(Dropped)),
+    "clock_stepped": Counted(
+        "clock_steps", "Times that this host's own clock was set, by NTP or by hand.", ("forward", "back")
+    ),
+    "clock_failed": Counted(
+        "clocks_failed",
+        "Clocks of machines that were set back, or stand still so that all readings look like one.",
+        tuple(ClockFault),
+    ),
     "value_ignored": Counted("values_ignored", "Single values that count as missing.", tuple(Ignored)),
     "broker_lost": Counted(
         "broker_losses",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 STEP = 20_000  # rows deleted at once: 20 to 40 ms, so that readings never wait long
 SHARES = 50  # of a machine's time, of which one goes at once when the file is too large
@@ -17,12 +17,20 @@ class Retention:
         self._turn = 0
 
     def prune(
-        self, machines: Sequence[int], silent: Collection[int], *, keep: int, max_size: int, now: int
+        self,
+        machines: Sequence[int],
+        *,
+        ended: Mapping[int, int],
+        silent: Collection[int],
+        keep: int,
+        max_size: int,
+        now: int,
     ) -> tuple[int, int]:
         """Deletes a step of what is too old or too much.
 
         Args:
             machines: Numbers of all machines.
+            ended: When those of them that are former numbers came to an end; their readings age all the same.
             silent: Those of which all readings go.
             keep: Milliseconds that a machine's readings are kept, counted from its newest.
             max_size: Bytes above which every machine's oldest readings go as well.
@@ -44,8 +52,11 @@ class Retention:
             self._turn += 1
             oldest, newest = self._span(machine)
             if newest is None or oldest is None:
+                if machine in ended:
+                    self._forget_former(machine)
                 continue
-            until = newest + 1 if machine in silent else min(newest, now) - keep
+            age = max(0, now - ended[machine]) if machine in ended else 0
+            until = newest + 1 if machine in silent else min(newest, now) + age - keep
             if until > oldest:
                 old += self._delete(machine, until, STEP - old - over)
             elif too_large:
@@ -74,6 +85,11 @@ class Retention:
             (machine,),
         ).fetchone()
         return oldest, newest
+
+    def _forget_former(self, former: int) -> None:
+        """Forgets a former number of which no reading is left, with its alerts."""
+        self._database.execute("DELETE FROM alerts WHERE machine = ? AND closed_at NOTNULL", (former,))
+        self._database.execute("DELETE FROM former WHERE machine = ?", (former,))
 
     def _delete(self, machine: int, until: int, most: int) -> int:
         """Deletes a machine's readings before a time, about `most` of them."""

@@ -64,6 +64,8 @@ class Retraining:
 
     def tick(self, now: int) -> None:
         """Starts a turn that is due, and reports one that has ended; `now` in milliseconds."""
+        # A clock that was set back must not hold it up until it is as late again.
+        self._started_at, self._tried_at = min(self._started_at, now), min(self._tried_at, now)
         if self._child is not None:
             if self._child.poll() is not None:
                 self._report(self._child.returncode)
@@ -97,7 +99,7 @@ class Retraining:
         # The bundle's age counts, else a daemon that is restarted every day would never retrain.
         if now - self._started_at < min(every, SETTLING) or now - self._tried_at < every:
             return False
-        return now - self._trained_at() >= every
+        return abs(now - self._trained_at()) >= every  # or it was made by a clock that was far ahead
 
     def _trained_at(self) -> int:
         """When the newest bundle was made, by its name; 0 without one."""

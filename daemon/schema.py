@@ -71,7 +71,17 @@ def _second(database: sqlite3.Connection) -> None:
 _third = _make("CREATE TABLE texts (number INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT")
 
 
-def _fourth(database: sqlite3.Connection) -> None:
+# A machine whose clock was set back goes on under another number, since its times come a second time;
+# dead letters that are to be replayed are noted.
+_fourth = _make(
+    "CREATE TABLE former (machine INTEGER PRIMARY KEY, name TEXT NOT NULL, ended_at INTEGER NOT NULL) STRICT",
+    "CREATE VIEW numbers AS "
+    "SELECT id AS machine, name FROM machines UNION ALL SELECT machine, name FROM former",
+    "CREATE TABLE replays (letter INTEGER PRIMARY KEY) STRICT",
+)
+
+
+def _fifth(database: sqlite3.Connection) -> None:
     """A machine's last reading by this host's clock, and what became of damaged files."""
     database.execute("ALTER TABLE machines ADD COLUMN heard_at INTEGER NOT NULL DEFAULT 0")
     database.execute("UPDATE machines SET heard_at = ?", (time.time_ns() // 1_000_000,))
@@ -81,5 +91,5 @@ def _fourth(database: sqlite3.Connection) -> None:
     )
 
 
-STEPS = (_first, _second, _third, _fourth)
+STEPS = (_first, _second, _third, _fourth, _fifth)
 SCHEMA = len(STEPS)

@@ -20,7 +20,7 @@ from daemon.publisher import Outgoing
 from daemon.store import now
 from daemon.transaction import Transaction
 from detector.alerts import Change
-from detector.events import AlertChanged, ReadingDropped, StateChanged
+from detector.events import AlertChanged, ClockFailed, ReadingDropped, StateChanged
 from detector.reading import Reading
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ MOST = 1000  # messages in one step: enough to fill batches, few enough to keep 
 APART = 0.004  # seconds from one step to the next, so that under load a commit is worth its while
 TICK = 1.0  # seconds between looks at the clock, and that a step waits for the first message
 ALIVE = "alive"  # file in the state directory whose age is that of the last sign of life
+STEP = 1000  # milliseconds; less is a clock that is being slewed, or a late look at it
 PRUNE_EVERY = 10.0  # seconds
 TELL_SIZE = 86_400.0  # seconds between log lines about a store that is as large as it may be
 RETRY = 0.5  # seconds until a full disk is tried again
@@ -78,6 +79,7 @@ class Service:
         self._announcer = announcer
         self._tally = tally
         self.stopping = False
+        self._offset = now() - time.monotonic_ns() // 1_000_000
         self._stepped = self._ticked = self._pruned = self._subscribed = self._told_size = 0.0
         self._sent: list[int] = []
         self._undeliverable: list[tuple[int, str]] = []
@@ -213,13 +215,19 @@ class Service:
                 readings.append(decoded)
         transaction.texts = self._decoder.new_texts()
         events = self.pipeline.on_readings(readings)
-        dropped = {id(event.reading) for event in events if isinstance(event, ReadingDropped)}
+        dropped = {id(event.reading): event for event in events if isinstance(event, ReadingDropped)}
         transaction.readings = (
             [reading for reading in readings if id(reading) not in dropped] if dropped else readings
         )
-        for name in {reading.machine for reading in transaction.readings}:
+        proofs = {id(event.reading) for event in events if isinstance(event, ClockFailed)}
+        if proofs:
+            kept = enumerate(transaction.readings)
+            transaction.begins = [place for place, reading in kept if id(reading) in proofs]
+        touched = {reading.machine for reading in transaction.readings}
+        for name in touched.union(event.reading.machine for event in dropped.values()):
             machine = self.pipeline.machine(name)
-            if machine is not None:
+            # What came too late is not stored, but what it tells of the machine's clock is.
+            if machine is not None and (name in touched or machine.overtaken is not None):
                 transaction.snapshots[name] = machine.snapshot()
         return events
 
@@ -239,7 +247,18 @@ class Service:
         if self._ticked - self._pruned >= PRUNE_EVERY:
             self._prune()
         self._show_life()
-        return self.pipeline.on_tick(now())
+        at = now()
+        return self.pipeline.on_tick(at, step=self._step_of_clock(at))
+
+    def _step_of_clock(self, at: int) -> int:
+        """Milliseconds by which this host's clock was set forward (or back, below 0) since the last tick."""
+        offset = at - time.monotonic_ns() // 1_000_000
+        step, self._offset = offset - self._offset, offset
+        if abs(step) < STEP:
+            return 0
+        direction = "forward" if step > 0 else "back"
+        self._tally.report("clock_stepped", direction, level="warning", seconds=step / 1000)
+        return step
 
     def _show_damage(self) -> None:
         """Keeps a damaged store among the problems for a day, so that somebody notices."""

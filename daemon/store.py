@@ -30,11 +30,15 @@ from detector.machine import Snapshot
 from detector.reading import Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from daemon.transaction import Transaction
 
+NEW_MACHINE = (
+    "INSERT INTO machines (id, name, heard_at) SELECT 1 + ifnull(max(machine), 0), ?, ? FROM numbers"
+)
+APART = 60_000  # milliseconds that readings of before and after keep, where the times came a second time
 UNDELIVERABLE = "publication_too_large"  # the reason in the dead letters
 SETTLING = 86_400.0  # seconds that a daemon runs before it forgets a machine
 BUSY = 500  # milliseconds that a commit waits for another process; who waits sees no signal
@@ -244,18 +248,23 @@ class Store:
             failpoint("transaction_begun")
             heard = {reading.machine for reading in transaction.readings}
             for name in (heard | transaction.snapshots.keys()) - machines.keys():
-                statement = "INSERT INTO machines (name, heard_at) VALUES (?, ?)"
-                machines[name] = self._insert(statement, name, now())
+                machines[name] = self._insert(NEW_MACHINE, name, now())
             for sensors in {reading.sensors for reading in transaction.readings} - layouts.keys():
                 text = msgspec.json.encode(sensors).decode()
                 layouts[sensors] = self._insert("INSERT INTO layouts (sensors) VALUES (?)", text)
-            many(
-                "INSERT OR IGNORE INTO readings VALUES (?, ?, ?, ?)",
-                [
-                    (machines[r.machine], r.at, layouts[r.sensors], r.values.tobytes())
-                    for r in transaction.readings
-                ],
-            )
+            done = 0
+            for place in [*transaction.begins, len(transaction.readings)]:
+                many(
+                    "INSERT OR IGNORE INTO readings VALUES (?, ?, ?, ?)",
+                    [
+                        (machines[r.machine], r.at, layouts[r.sensors], r.values.tobytes())
+                        for r in transaction.readings[done:place]
+                    ],
+                )
+                done = place
+                if place < len(transaction.readings):
+                    name = transaction.readings[place].machine
+                    machines[name] = self._renumber(name)
             failpoint("readings_written")
             texts = list(transaction.texts.items())
             (known,) = execute("SELECT count(*) FROM texts").fetchone() if texts else (0,)
@@ -316,6 +325,15 @@ class Store:
             if number:
                 self._tally.count(event, "too_many", number)
         return numbers
+
+    def _renumber(self, machine: str) -> int:
+        """Gives a machine another number; what is stored of it keeps the former one."""
+        self._database.execute(
+            "INSERT INTO former SELECT id, name, ? FROM machines WHERE name = ?", (now(), machine)
+        )
+        (number,) = self._database.execute("SELECT 1 + max(machine) FROM numbers").fetchone()
+        self._database.execute("UPDATE machines SET id = ? WHERE name = ?", (number, machine))
+        return int(number)
 
     @contextmanager
     def _atomic(self) -> Iterator[sqlite3.Connection]:
@@ -403,7 +421,7 @@ class Store:
         """A machine's readings as columns; readings of the same instant become one row."""
         times: dict[tuple[str, ...], list[int]] = {}
         numbers: dict[tuple[str, ...], list[bytes]] = {}
-        for at, names, content in self._rows(machine, since):
+        for at, names, content in self._history(machine, since):
             times.setdefault(names, []).append(at)
             numbers.setdefault(names, []).append(content)
         sensors = tuple(sorted({name for names in times for name in names}))
@@ -420,14 +438,36 @@ class Store:
         texts = {float(n): text for n, text in self._database.execute("SELECT number, text FROM texts")}
         return merged(History(machine, sensors, moments[order], values, texts=texts), Grid(1))
 
+    def _history(self, machine: str, since: int) -> Iterator[tuple[int, tuple[str, ...], bytes]]:
+        """As `_rows`, but in no order, and with what was before the machine's clock was set back.
+
+        Of time that came a second time the later readings count: together they would be no movement of it.
+        """
+        rows = self._database.execute(
+            """
+            SELECT at, layout, numbers FROM readings AS r
+            WHERE machine IN (SELECT machine FROM numbers WHERE name = ?1) AND at >= ?2
+            AND (machine = ?3 OR NOT EXISTS (
+                SELECT 1 FROM readings AS later
+                WHERE later.machine IN (SELECT machine FROM numbers WHERE name = ?1)
+                AND later.machine > r.machine AND later.at BETWEEN r.at - ?4 AND r.at + ?4
+            ))
+            """,
+            (machine, since, self._machines.get(machine), APART),
+        )
+        return self._sound(rows)
+
     def _rows(self, machine: str, since: int) -> Iterator[tuple[int, tuple[str, ...], bytes]]:
-        """Time, sensors and numbers of a machine's readings, oldest first, but for damaged ones."""
-        database = self._database
-        layouts = {number: names for names, number in self._layouts.items()}
-        rows = database.execute(
+        """Time, sensors and numbers of a machine's readings, oldest first."""
+        rows = self._database.execute(
             "SELECT at, layout, numbers FROM readings WHERE machine = ? AND at >= ? ORDER BY at, layout",
             (self._machines.get(machine), since),
         )
+        return self._sound(rows)
+
+    def _sound(self, rows: Iterable[tuple[int, int, bytes]]) -> Iterator[tuple[int, tuple[str, ...], bytes]]:
+        """Rows with their sensors, but for those that damage has changed where SQLite does not see it."""
+        layouts = {number: names for names, number in self._layouts.items()}
         for at, layout, numbers in rows:
             names = layouts.get(layout)
             if names is not None and len(numbers) == NUMBER * len(names):
@@ -436,8 +476,9 @@ class Store:
     def alerted(self, machine: str) -> list[tuple[int, int | None]]:
         """Start and end of a machine's alerts in milliseconds since the epoch; None: still open."""
         return self._database.execute(
-            "SELECT opened_at, closed_at FROM alerts WHERE machine = ? ORDER BY opened_at",
-            (self._machines.get(machine),),
+            "SELECT opened_at, closed_at FROM alerts "
+            "WHERE machine IN (SELECT machine FROM numbers WHERE name = ?) ORDER BY opened_at",
+            (machine,),
         ).fetchall()
 
     def prune(self, limits: Limits, *, now: int, forget: bool = True) -> Pruned:
@@ -460,9 +501,14 @@ class Store:
     def _prune(self, limits: Limits, now: int, *, forget: bool) -> Pruned:
         with self._atomic() as database:
             silent = self._silent(database, now - limits.keep) if forget else {}
-            numbers = tuple(self._machines.values())
+            ended = dict(database.execute("SELECT machine, ended_at FROM former"))
             old, over = self._retention.prune(
-                numbers, silent, keep=limits.keep, max_size=limits.max_size, now=now
+                (*self._machines.values(), *ended),
+                ended=ended,
+                silent=silent,
+                keep=limits.keep,
+                max_size=limits.max_size,
+                now=now,
             )
             if old + over:
                 failpoint("readings_pruned")

@@ -17,6 +17,7 @@ class Transaction:
 
     Attributes:
         readings: Accepted readings.
+        begins: Places in `readings` from which on that machine's times may come a second time.
         snapshots: The state of each machine that they touched.
         opened: Alerts that opened: machine, id and time.
         closed: Alerts that closed: id and time.
@@ -28,6 +29,7 @@ class Transaction:
     """
 
     readings: list[Reading] = field(default_factory=list)
+    begins: list[int] = field(default_factory=list)
     snapshots: dict[str, Snapshot] = field(default_factory=dict)
     opened: list[tuple[str, str, int]] = field(default_factory=list)
     closed: list[tuple[str, int]] = field(default_factory=list)

@@ -8,6 +8,7 @@ import msgspec
 
 from detector.alerts import Change, OpenAlert, Severity
 from detector.blame import SensorShare
+from detector.clock import ClockFault
 from detector.reading import Dropped, Ignored, Reading
 
 
@@ -35,6 +36,26 @@ class ReadingDropped(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     reading: Reading
     reason: Dropped
+
+
+class ClockFailed(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """A machine's clock was set back or stands still, as this reading proves.
+
+    The first that is taken after a clock was set back is this one.
+    """
+
+    reading: Reading
+    reason: ClockFault
+
+    @property
+    def machine(self) -> str:
+        """Whose clock it is."""
+        return self.reading.machine
+
+    @property
+    def at(self) -> int:
+        """What it shows."""
+        return self.reading.at
 
 
 class ValueIgnored(msgspec.Struct, frozen=True, gc=False):
@@ -113,4 +134,4 @@ class StateChanged(msgspec.Struct, frozen=True, gc=False):
     alert: OpenAlert | None
 
 
-Event = ReadingDropped | ValueIgnored | NotScored | Scored | AlertChanged | StateChanged
+Event = ReadingDropped | ClockFailed | ValueIgnored | NotScored | Scored | AlertChanged | StateChanged

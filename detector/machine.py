@@ -9,6 +9,7 @@ import numpy as np
 
 from detector.alerts import AlertPolicy, AlertTracker, Change, OpenAlert
 from detector.blame import SensorShare, blame
+from detector.clock import ClockFault, Overtaken
 from detector.events import (
     AlertChanged,
     Event,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from detector.scoring import Scores
 
 
+CLOCK_INTERVALS = 3  # that a clock must go on for after it was set back, where they are long
 SILENT_INTERVALS = 3  # readings in a row that fail to come before a machine is called silent
 
 
@@ -47,6 +49,8 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
         alerts: The alert and what leads to the next one.
         state: The present state.
         since: Since when, in milliseconds since the epoch.
+        era: How often the machine's clock was set back.
+        overtaken: The readings since the last one that was not too late.
     """
 
     model: str | None
@@ -56,6 +60,8 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     alerts: AlertTracker
     state: MachineState | None
     since: int
+    era: int = 0
+    overtaken: Overtaken | None = None
 
 
 class Machine:
@@ -69,7 +75,10 @@ class Machine:
         self.alerts = AlertTracker()
         self.state: MachineState | None = None  # until the first reading
         self.since = 0
-        self.heard_at: int | None = None
+        self.heard = False  # since the last look at the clock
+        self.heard_at: int | None = None  # as the clock showed then
+        self.era = 0
+        self.overtaken: Overtaken | None = None
         self.detector: Detector | None = None
         self.window: Window | None = None
         self._stream = stream
@@ -86,12 +95,31 @@ class Machine:
     def take(self, reading: Reading) -> list[Sample] | Dropped:
         """Takes a reading; returns the samples that it completes, or why it was dropped."""
         received_at = reading.received_at
-        if received_at is not None and self._stream.ahead(reading.at, received_at):
-            return Dropped.FUTURE
+        if received_at is not None:
+            misplaced = self._stream.misplaced(reading.at, received_at)
+            if misplaced is not None:
+                return misplaced
         taken = [] if self.detector is None else self._sample(reading, self.detector)
-        if received_at is not None and not isinstance(taken, Dropped):
-            self.heard_at = received_at
+        if not isinstance(taken, Dropped):
+            self.overtaken, self.heard = None, True
         return taken
+
+    def judge_clock(self, reading: Reading, reason: Dropped) -> ClockFault | None:
+        """What a reading that was dropped proves, with those before it, about the machine's clock."""
+        if reading.received_at is None or reason not in {Dropped.LATE, Dropped.DUPLICATE}:
+            return None
+        if self.overtaken is None:
+            self.overtaken = Overtaken(reading.at, reading.received_at)
+            return None
+        assert self.detector is not None
+        wait = max(self._stream.clock_wait, CLOCK_INTERVALS * self.detector.manifest.grid.interval)
+        self.overtaken, fault = self.overtaken.then(reading.at, reading.received_at, wait=wait)
+        return fault
+
+    def begin_again(self, fleet: Fleet | None) -> None:
+        """Starts anew with times that may come a second time."""
+        self.serve(fleet)
+        self.era += 1
 
     def _sample(self, reading: Reading, detector: Detector) -> list[Sample] | Dropped:
         first = self.grid is None
@@ -161,7 +189,9 @@ class Machine:
             self.name, at, scores.error[row], score, score > 1, scores.coverage[row], scores.imputed(row)
         )
         events: list[Event] = [scored]
-        changed = self.alerts.observe(self.name, at, score, self._policy)
+        # Of two alerts of one instant, before a clock was set back and after, each has a name of its own.
+        source = f"{self.name}\0{self.era}" if self.era else self.name
+        changed = self.alerts.observe(source, at, score, self._policy)
         if changed is not None:
             said = self.detector.columns.say(values)
             expected = self.detector.expected(scores.errors.last[row])
@@ -179,10 +209,15 @@ class Machine:
         model = self.detector.manifest.id if self.detector else None
         return StateChanged(self.name, at, self.state, self.since, model, self.alerts.alert)
 
+    def shift_clock(self, step: int) -> None:
+        """Takes into account that our clock was set forward by so many milliseconds, or back."""
+        if self.heard_at is not None:
+            self.heard_at += step
+
     def declare_silence(self, now: int) -> list[Event]:
         """Makes the machine silent if nothing usable has come for too long, counted from the first call."""
-        if self.heard_at is None:
-            self.heard_at = now
+        if self.heard or self.heard_at is None:
+            self.heard, self.heard_at = False, now
         limit = self._stream.silent_after
         if limit is None or self.state is MachineState.SILENT:
             return []
@@ -203,6 +238,8 @@ class Machine:
             alerts=msgspec.structs.replace(self.alerts),
             state=self.state,
             since=self.since,
+            era=self.era,
+            overtaken=self.overtaken,
         )
 
     def restore(self, snapshot: Snapshot, readings: Iterable[Reading]) -> None:
@@ -212,6 +249,7 @@ class Machine:
         """
         self.alerts = msgspec.structs.replace(snapshot.alerts)
         self.state, self.since = snapshot.state, snapshot.since
+        self.era, self.overtaken = snapshot.era, snapshot.overtaken
         if self.detector is None or self.window is None:
             return
         manifest = self.detector.manifest

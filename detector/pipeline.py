@@ -8,7 +8,8 @@ import msgspec
 import numpy as np
 
 from detector.alerts import AlertTracker
-from detector.events import Event, MachineState, ReadingDropped, ValueIgnored
+from detector.clock import ClockFault
+from detector.events import ClockFailed, Event, MachineState, ReadingDropped, ValueIgnored
 from detector.fleet import Fleet
 from detector.machine import Machine, Snapshot
 from detector.reading import Dropped, Ignored, Reading
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from detector.alerts import AlertPolicy, OpenAlert
+    from detector.sampler import Sample
     from detector.scoring import Detector
 
 
@@ -81,8 +83,16 @@ class Pipeline:
         self._flush(events)
         return events
 
-    def on_tick(self, now: int) -> list[Event]:
-        """Takes the time in milliseconds since the epoch; may declare machines silent, and scores nothing."""
+    def on_tick(self, now: int, *, step: int = 0) -> list[Event]:
+        """Looks at the clock; may declare machines silent, and scores nothing.
+
+        Args:
+            now: Milliseconds since the epoch.
+            step: By how much the clock was set forward (or back, below 0) since the last look.
+        """
+        if step:
+            for machine in self._machines.values():
+                machine.shift_clock(step)
         return [event for machine in self._machines.values() for event in machine.declare_silence(now)]
 
     def machine(self, name: str) -> Machine | None:
@@ -155,7 +165,7 @@ class Pipeline:
                 return
             machine = self._machines[reading.machine] = Machine(reading.machine, self._stream, self._policy)
             machine.serve(self._fleet(self.champions.of(reading.machine)))
-        samples = machine.take(reading)
+        samples = self._sample(machine, reading, events)
         if isinstance(samples, Dropped):
             self._turns.append([ReadingDropped(reading, samples)])
             return
@@ -177,6 +187,19 @@ class Pipeline:
                 self._cells += fleet.cells
             if row is not None or not window.full():
                 self._turns.append(_Turn(machine, fleet, sample.at, sample.values, row))
+
+    def _sample(self, machine: Machine, reading: Reading, events: list[Event]) -> list[Sample] | Dropped:
+        """What the machine makes of it; if it proves that the clock was set back, from a new start."""
+        samples = machine.take(reading)
+        fault = machine.judge_clock(reading, samples) if isinstance(samples, Dropped) else None
+        if fault is None:
+            return samples
+        self._turns.append([ClockFailed(reading, fault)])
+        if fault is ClockFault.STANDS_STILL:
+            return samples
+        self._flush(events)  # its window takes another place
+        machine.begin_again(self._fleet(self.champions.of(machine.name)))
+        return machine.take(reading)
 
     def _flush(self, events: list[Event]) -> None:
         """Scores the windows that are due; adds what has happened, in order of arrival."""

@@ -38,6 +38,7 @@ class Dropped(StrEnum):
     LATE = "late"
     DUPLICATE = "duplicate"
     FUTURE = "future"
+    PAST = "past"
     NO_KNOWN_SENSOR = "no_known_sensor"
     TOO_MANY_MACHINES = "too_many_machines"
 

@@ -16,6 +16,7 @@ import msgspec
 from detector import manifest as manifests
 from detector.litert import LiteRTModel, UnusableModel
 from detector.scoring import Detector
+from registry.files import sync_folder, write_synced
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -155,23 +156,6 @@ def load(bundle: Bundle, *, packed: bool = True) -> Detector:
     except (OSError, UnusableModel) as error:
         raise BundleError(f"bundle {manifest.id}: {MODEL}: {error}") from error
     return Detector(manifest, model)
-
-
-def write_synced(path: Path, content: bytes) -> None:
-    """Writes a file and waits until the disk has it."""
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def sync_folder(path: Path) -> None:
-    """Waits until the disk has the folder's entries."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _checksum(path: Path, bundle: str) -> str:

@@ -12,18 +12,8 @@ import msgspec
 from msgspec.structs import replace
 
 from detector.pipeline import Champions
-from registry.bundle import (
-    Bundle,
-    BundleError,
-    load,
-    read,
-    read_manifest,
-    remove,
-    size_of,
-    sync_folder,
-    write,
-    write_synced,
-)
+from registry.bundle import Bundle, BundleError, load, read, read_manifest, remove, size_of, write
+from registry.files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping
@@ -276,8 +266,5 @@ class Registry:
             yield lines
             shared = lines.pop(None, None)
             machines = {name: line for name, line in lines.items() if name is not None}
-            aside = self._file.with_suffix(".partial")
             content = msgspec.json.encode(_File(shared, machines))
-            write_synced(aside, msgspec.json.format(content, indent=2) + b"\n")
-            aside.rename(self._file)
-            sync_folder(self._file.parent)
+            write_whole(self._file, msgspec.json.format(content, indent=2) + b"\n")

@@ -280,7 +280,7 @@ def bands(
     Args:
         rows: The stretches.
         names: Of the rows.
-        between: First and last time, in milliseconds since the epoch.
+        between: First and last time, in milliseconds since the epoch; may be the same.
         title: What is shown.
     """
     left = 12 + 6.5 * min(24, max(map(len, names)))
@@ -294,7 +294,7 @@ def bands(
                 )  # fmt: skip
         axes.set_yticks(range(len(names)), [name if len(name) <= 24 else name[:23] + "…" for name in names])
         axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.set_xlim(between[0] / DAY, between[1] / DAY)
+        axes.set_xlim(between[0] / DAY, max(between[1], between[0] + 1) / DAY)
         axes.grid(visible=False)
         _label_x(axes.xaxis, moments(np.array(between)), shown=True)
     return drawn.getvalue()

@@ -45,7 +45,8 @@ class Figures:
         alerts_per_day: Alerts per day of held-back normal time, all of them false.
         ratio: Its mean error on held-back rows as a multiple of that on the rows that were fitted
             on; 1 where nothing was learned by heart and nothing has changed.
-        evaluation: Where labels are given: of the anomalous rows and the held-back normal ones.
+        evaluation: Where labels are given: of the anomalous rows and the normal ones of
+            `trainer.labelled.watch`.
     """
 
     name: str

@@ -25,6 +25,7 @@ from trainer.gate import figures
 from trainer.parts import split
 from trainer.problems import Unusable
 from trainer.ranking import Ranked, Ranking
+from trainer.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -142,7 +143,7 @@ def exam(
     if not deviations or most < LEAST:
         raise Unusable(
             "history: must hold a plain sensor whose value changes, and rows to put faults into, "
-            f"got {len(deviations)} such sensors and {most} rows"
+            f"got {counted(len(deviations), 'such sensor')} and {counted(most, 'row')}"
         )
     context = 2 * longest  # the smoothed error has forgotten its start by then
     return Exam(

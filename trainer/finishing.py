@@ -17,6 +17,7 @@ from config.policies import alert_policy
 from detector.litert import LiteRTModel
 from detector.manifest import SCHEMA, ErrorSpec, HistorySpec, Manifest, Threshold
 from detector.scoring import Detector
+from trainer.advice import advice
 from trainer.calibration import Replayed, replay_rows, together, usual_errors
 from trainer.examination import examine
 from trainer.export import compare, export
@@ -55,6 +56,7 @@ class Trained:
         verdict: What was found in the history.
         epochs: How the loss fell.
         labelled: What any threshold finds where rows are labelled anomalous; None without labels.
+        advice: What to try next, one sentence each.
     """
 
     manifest: Manifest
@@ -64,6 +66,7 @@ class Trained:
     verdict: Verdict
     epochs: tuple[Epoch, ...]
     labelled: Labelled | None
+    advice: tuple[str, ...]
 
 
 def finish(
@@ -71,11 +74,11 @@ def finish(
 ) -> Trained:
     """Exports, calibrates by replay, and describes."""
     wishes, verdict, parts = settings.trainer, one.verdict, one.parts
-    teller.tell("exporting", 1.0, one.job.machine)
+    teller.tell("exporting", machine=one.job.machine)
     files = export(fitted.model)
     difference = compare(fitted.model, files, fitted.windows)
 
-    teller.tell("calibrating", 1.0, one.job.machine)
+    teller.tell("calibrating", machine=one.job.machine)
     unjudged = uncalibrated(one, fitted, settings, created_at)
     litert = LiteRTModel(files["model.tflite"], length=wishes.window, width=unjudged.width)
     unjudged = with_usual_errors(unjudged, litert, wishes, parts)
@@ -97,7 +100,7 @@ def finish(
     }
     examined = None
     if wishes.report == "full":
-        teller.tell("drawing the report", 1.0, one.job.machine)
+        teller.tell("drawing the report", machine=one.job.machine)
         # products this small take ten times as long where others want the cores too
         with threadpool_limits(1):
             examined = examine(
@@ -113,10 +116,15 @@ def finish(
         metrics |= examined.metrics
     metrics["seconds"] = time.monotonic() - one.started
     manifest = msgspec.structs.replace(judged, metrics=metrics)
+    advised = advice(manifest, fitted.epochs, wishes.model)
     if wishes.report != "off":
-        contents = Contents(manifest, verdict, fitted.epochs, held_back, policy, watched, anomalies, examined)
+        contents = Contents(
+            manifest, verdict, fitted.epochs, held_back, policy, watched, anomalies, examined, advised
+        )
         files["report.html"] = report(contents).encode()
-    return Trained(manifest, files, Detector(manifest, litert), parts, verdict, fitted.epochs, anomalies)
+    return Trained(
+        manifest, files, Detector(manifest, litert), parts, verdict, fitted.epochs, anomalies, advised
+    )
 
 
 def _metrics(epochs: tuple[Epoch, ...], replays: Sequence[Replayed], manifest: Manifest) -> dict[str, float]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from trainer.autoencoder import Ensemble
 from trainer.fitting import Epoch, best_epoch, check_fall, check_finite, fit, mean_epochs, refit
 from trainer.matrices import weight_shapes
+from trainer.models import KINDS
 from trainer.start import begin
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def _fit_group(
 
     Each member of an ensemble is fitted as if it were another machine.
     """
-    teller.tell("compiling", 0.0)
+    teller.tell("fitting" if KINDS[wishes.model.kind].linear else "compiling")
     seeds = [(wishes.seed + number) % SEEDS for number in range(wishes.model.ensemble)]
     members = len(seeds)
     fitted_on = [one.preparation.windows(one.parts.fit) for one in group]

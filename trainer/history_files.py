@@ -20,6 +20,7 @@ from trainer.problems import Unreadable, Unusable
 from trainer.recording import Recorder
 from trainer.tables import BLOCK, read_tables, stem
 from trainer.times import TimeColumn
+from trainer.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -399,5 +400,4 @@ def _join(pieces: list[History], note: Callable[[str], None]) -> History:
 
 def _note_sorting(machine: str, back: int, note: Callable[[str], None]) -> None:
     if back:
-        times = f"{back} time{'s' if back > 1 else ''}"
-        note(f"{machine}: rows were sorted by time, which went back {times}")
+        note(f"{machine}: rows were sorted by time, which went back {counted(back, 'time')}")

@@ -50,8 +50,8 @@ class Watched:
     """A whole history with labels, and what the finished detector said about it.
 
     Attributes:
-        history: All rows. Normal ones that the model was fitted on are labelled unknown, so that they
-            do not count: it is better at them than at others.
+        history: All rows. Normal ones from which the model or its threshold was learned are labelled
+            unknown, so that they do not count: it is better at them than at others.
         events: Of its replay.
         manifest: The detector's.
         fitted_until: Time of the last row that was fitted on; None without any.
@@ -116,14 +116,16 @@ def watch(
     Args:
         detector: The finished one.
         histories: As they were given, with their labels.
-        parts: What was done with their normal rows, in the same order.
+        parts: What was done with their normal rows, in the same order. Those that are held back for the
+            gate count, and where there are none, those from which the threshold was learned.
         alerts: When an alert opens.
     """
     watched = []
-    for history, fitted in zip(histories, parts.not_held_back, strict=True):
+    for history, fitted, calibration in zip(histories, parts.not_held_back, parts.calibration, strict=True):
         if history.label is None:
             continue
-        learned = (history.label == NORMAL) & np.isin(history.at, fitted.at)
+        times = np.concatenate([fitted.at, calibration.at]) if parts.gate_apart else fitted.at
+        learned = (history.label == NORMAL) & np.isin(history.at, times)
         judged = replace(history, label=np.where(learned, UNKNOWN, history.label))
         until = int(fitted.at[-1]) if len(fitted) else None
         watched.append(Watched(judged, tuple(said(detector, [judged], alerts)), detector.manifest, until))

@@ -56,6 +56,7 @@ class Contents:
         watched: Whole histories with labels; none without.
         labelled: What any threshold finds in them; None without labels.
         examined: The detector from all sides; None for a brief report.
+        advice: What to try next.
     """
 
     manifest: Manifest
@@ -66,6 +67,7 @@ class Contents:
     watched: Sequence[Watched]
     labelled: Labelled | None
     examined: Examined | None
+    advice: Sequence[str]
 
 
 def report(it: Contents) -> str:
@@ -73,7 +75,7 @@ def report(it: Contents) -> str:
     body = [*_head(it), score(it), threshold(it), _loss(it)]
     if it.examined:
         found = it.examined
-        body += [comparison(found), sensors(found), importance(found), code(found)]
+        body += [comparison(it, found), sensors(found), importance(found), code(found)]
     return page(it.manifest.id, [*body, _history(it), _fine_print(it.manifest)])
 
 
@@ -103,6 +105,8 @@ def _head(it: Contents) -> Iterator[str]:
         yield lead(BRIEF)
     if it.verdict.warnings:
         yield "<h3>Worth knowing about the history</h3>" + bullets(it.verdict.warnings)
+    if it.advice:
+        yield "<h3>Worth trying</h3>" + bullets(it.advice)
 
 
 def _loss(it: Contents) -> str:

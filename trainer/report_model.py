@@ -12,18 +12,19 @@ from trainer.charts import FLAT, SMALL, Line, line_chart, moments, scatter
 from trainer.drawing import ONE, TWO
 from trainer.importance import SHIFT
 from trainer.page import bar, figure, key, lead, section, small_figure, table
-from trainer.wording import duration
+from trainer.wording import counted, duration
 
 if TYPE_CHECKING:
     from trainer.evaluation import Evaluation
     from trainer.examination import Examined
+    from trainer.report import Contents
 
 MOST_DRAWN = 12  # sensors: more charts than that nobody looks at
 MOST_LISTED = 60  # rows of a table
 
 
-def comparison(it: Examined) -> str:
-    figures = it.figures
+def comparison(it: Contents, found: Examined) -> str:
+    figures = found.figures
     labelled = figures[0].evaluation is not None
     headings = ["", "windows above", "false alerts a day", "error, held back to fitted"]
     if labelled:
@@ -37,15 +38,23 @@ def comparison(it: Examined) -> str:
         rows.append(row)
     how = (
         "The same windows judged by two methods without a neural network, each fitted on the same rows and "
-        "with a threshold by the same rule: good is when this detector's row is the best. The error "
-        "of held-back rows as a multiple of that of fitted rows is near 1 if nothing was learnt by rote."
+        "with a threshold by the same rule: good is when this detector's row is the best."
     )
+    if it.manifest.error.usual is not None:
+        how += " Their errors are plain ones, not divided by what is usual for each sensor."
+    how += " The error of held-back rows as a multiple of that of fitted rows is near 1 if nothing was "
+    how += "learnt by rote."
     if labelled:
         evaluation = figures[0].evaluation
         assert evaluation is not None
+        learned = (
+            "from which neither model nor threshold was learned"
+            if len(it.replays) > 1
+            else "that were not fitted on, though the threshold was learned from them"
+        )
         how += (
             f" The measures on the right are over {evaluation.anomalous:,} rows labelled anomalous and "
-            f"{evaluation.rows - evaluation.anomalous:,} normal ones that were not fitted on: F1, AUC-PR, "
+            f"{evaluation.rows - evaluation.anomalous:,} normal ones {learned}: F1, AUC-PR, "
             "VUS-PR and ROC-AUC are best at 1 (random scores have an AUC-PR of "
             f"{_number(evaluation.auc_pr_random)} and a VUS-PR of {_number(evaluation.vus_pr_random)}); FAR, "
             "the false alarm rate, and MAR, the missed alarm rate, at 0."
@@ -125,7 +134,7 @@ def _caption(note: str) -> str:
 
 
 def _left_out(count: int) -> str:
-    return lead(f"{count - MOST_LISTED} more sensors are not listed.") if count > MOST_LISTED else ""
+    return lead(f"{counted(count - MOST_LISTED, 'more sensor')} not listed.") if count > MOST_LISTED else ""
 
 
 def importance(it: Examined) -> str:

@@ -16,10 +16,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What a training is busy with, for people who wait; `done` is the share of it that is over."""
+    """What a training is busy with, for people who wait.
+
+    Attributes:
+        text: What.
+        done: The share of it that is over; None where nobody knows.
+    """
 
     text: str
-    done: float = 0.0
+    done: float | None = None
 
 
 class Teller:
@@ -40,8 +45,8 @@ class Teller:
         """Ends whoever tells of a stage from now on."""
         self._stopped = True
 
-    def tell(self, text: str, done: float, machine: str | None = None) -> None:
-        """Tells of a stage; `done` is the share of it that is over, where there is one job.
+    def tell(self, text: str, done: float | None = None, machine: str | None = None) -> None:
+        """Tells of a stage; `done` is the share of it that is over, for where there is one job.
 
         Raises:
             StoppedError: Nobody waits for what is done.

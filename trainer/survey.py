@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from trainer.look import PASSES
 from trainer.profile import PASSES as PROFILE_PASSES
 from trainer.profile import profile
 from trainer.regimes import changes
-from trainer.verdict import check_sources, rows_needed
+from trainer.verdict import check_sources, rows_needed, undeclarable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -47,6 +47,13 @@ class Survey:
     correlations: Correlations | None
     changes: tuple[Change, ...]
 
+    @property
+    def enough(self) -> bool | None:
+        """Whether the rows are enough; None where it is something else that keeps them from being used."""
+        if not self.verdict.errors:
+            return True
+        return None if self.rows >= self.rows_needed else False
+
 
 def survey(
     sources: Sequence[Source],
@@ -62,6 +69,8 @@ def survey(
         sources, settings, interval, channels, advance: See `trainer.verdict.check_sources`.
     """
     verdict = check_sources(sources, settings, interval=interval, channels=channels, advance=advance)
+    sensors = {sensor for source in sources for sensor in source.sensors}
+    verdict = replace(verdict, warnings=(*undeclarable(channels, sensors), *verdict.warnings))
     rows = sum(facts.rows for facts in verdict.machines)
     needed = rows_needed(settings)
     measured = tuple(

@@ -60,7 +60,7 @@ def _head(found: Survey, source: Sequence[str]) -> Iterator[str]:
     if starts:
         yield lead(f"{moment(min(starts))} to {moment(max(ends))} UTC")
     enough = (
-        f"{found.rows:,} rows of normal operation, of which {found.rows_needed:,} without holes are needed."
+        f"{counted(found.rows, 'row')} of normal operation; {found.rows_needed:,} without holes are needed."
     )
     if it.errors:
         yield verdict("Not usable for training", [*it.errors, enough], good=False)
@@ -202,7 +202,7 @@ def _correlations(found: Correlations) -> str:
         "Red squares are sensors that rise together, blue ones fall while the other rises; a group, framed "
         "by lines, is what the model learns from. A sensor without any colour in its row can only be "
         "watched by itself.",
-        figure(drawn, f"{left_out} more sensors are not drawn." if left_out else "", kind="own"),
+        figure(drawn, f"{counted(left_out, 'more sensor')} not drawn." if left_out else "", kind="own"),
         bullets(texts),
     )
 

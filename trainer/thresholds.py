@@ -13,6 +13,7 @@ from detector.alerts import AlertPolicy
 from detector.manifest import Candidate, Evidence, Rate, Threshold
 from trainer.openings import Forecast, Openings
 from trainer.problems import Unusable
+from trainer.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -86,7 +87,11 @@ def threshold(held_back: HeldBack, settings: ThresholdSettings) -> Threshold:
     errors = held_back.errors
     varies = len(errors) > 0 and errors.min() < errors.max()
     if not varies:
-        got = f"{len(errors)} times the same error {errors[0]:.4g}" if len(errors) else "no scored window"
+        got = (
+            f"{counted(len(errors), 'window')} of the same error {errors[0]:.4g}"
+            if len(errors)
+            else "no scored window"
+        )
         raise Unusable(
             f"history: must vary in its last rows, from which the threshold is learned, got {got}; "
             "is it a recording of a machine that stood still?"

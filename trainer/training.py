@@ -74,8 +74,8 @@ def train_each(
     settings = _reported(settings, len(jobs))
     prepared = []
     for number, job in enumerate(jobs, start=1):
-        if len(jobs) > 1:
-            progress(Stage(f"looking at {number} of {len(jobs)} histories"))
+        which = f"{number} of {len(jobs)} histories" if len(jobs) > 1 else "the history"
+        progress(Stage(f"looking at {which}"))
         try:
             prepared.append(prepare(job, settings))
         except Unusable as error:

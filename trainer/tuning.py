@@ -28,6 +28,7 @@ from trainer.stages import Stage
 from trainer.study import Outcome, Study
 from trainer.training import fit_detector
 from trainer.verdict import check, rows_needed
+from trainer.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -209,7 +210,7 @@ class Search:
         job = Job(self.exam.fitted_on, None, (), "")
         settings = msgspec.structs.replace(self._settings, trainer=trainer)
         detector = fit_detector(job, settings=settings, created_at=CREATED, progress=tell)
-        tell(Stage("looking for faults", 1.0))
+        tell(Stage("looking for faults"))
         return self.exam.judge(detector)
 
 
@@ -266,8 +267,8 @@ def _check(histories: Sequence[History], wishes: Trainer, settings: Settings) ->
     if errors and rows < needed:
         raise Unusable(
             f"history: must give windows to learn from and others to compare by, beside those that are "
-            f"held back for the threshold, got {rows} rows; {needed} rows without holes are enough "
-            f"at trainer.window {wishes.window}"
+            f"held back for the threshold, got {counted(rows, 'row')}; {needed:,} rows without holes are "
+            f"enough at trainer.window {wishes.window}"
         )
     if errors:
         raise Unusable(

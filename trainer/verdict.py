@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from config.problems import nearest
 from config.training import Model
 from trainer.facts import InMemory, MachineFacts, SensorFacts, Source, sensor_facts
 from trainer.look import Look, learned_grid
 from trainer.parts import cuts
+from trainer.wording import counted, listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -115,7 +117,7 @@ def check_sources(
         except ValueError:
             errors.append(
                 "history: must hold two different times of one machine, so that the interval is learned, "
-                f"got {rows} row(s); or set readings.interval"
+                f"got {counted(rows, 'row')}; or set readings.interval"
             )
     columns = [[look.columns[i] for look in looks] for i in range(len(sources[0].sensors))]
     sensors = tuple(map(sensor_facts, sources[0].sensors, columns))
@@ -138,6 +140,18 @@ def check_sources(
     warnings += _about_sensors(sensors, kept, categories)
     warnings += [text for facts in machines for text in _about_times(facts)]
     return Verdict(machines, sensors, tuple(errors), tuple(warnings), grid, kept)
+
+
+def undeclarable(channels: Collection[str], sensors: Collection[str]) -> tuple[str, ...]:
+    """What is declared of sensors that no history has, each with the name that was probably meant."""
+    texts = []
+    for name in sorted({*channels} - {*sensors}):
+        close = nearest(name, {*sensors} - {*channels})
+        known = f"nearest known: {close}" if close else f"known: {listed(sorted(sensors))}"
+        texts.append(
+            f"readings.channels.{name}: must be a sensor of the history, got none of this name; {known}"
+        )
+    return tuple(texts)
 
 
 def _strangers(sources: Sequence[Source]) -> list[str]:
@@ -179,8 +193,8 @@ def _about_fit(looks: Sequence[Look]) -> list[str]:
         return []
     return [
         (
-            f"history: must hold a sensor whose value changes in the first {rows} rows, which are fitted on, "
-            "got constants alone"
+            f"history: must hold a sensor whose value changes in the first {counted(rows, 'row')}, which are "
+            "fitted on, got constants alone"
         )
     ]
 
@@ -190,14 +204,14 @@ def _about_length(looks: Sequence[Look], settings: Trainer) -> list[str]:
     scorable = [sum(look.windows[part].scorable for look in looks) for part in range(3)]
     if all(got >= needed for got, needed in zip(scorable, least, strict=True)):
         return []
-    hint = f"{rows_needed(settings)} rows without holes are enough at trainer.window {settings.window}"
+    hint = f"{rows_needed(settings):,} rows without holes are enough at trainer.window {settings.window}"
     sparse = sum(counter.ending - counter.scorable for look in looks for counter in look.windows)
     if sparse:
-        hint += f"; {sparse} more windows hold less than trainer.min_coverage of their values"
+        hint += f"; {counted(sparse, 'more window')} with less than trainer.min_coverage of all values"
     text = (
         f"history: must give {least[0]} windows to fit on, {least[1]} to validate and {least[2]} to learn "
         f"the threshold from, got {scorable[0]}, {scorable[1]} and {scorable[2]} from "
-        f"{sum(look.times.rows for look in looks)} rows; {hint}"
+        f"{counted(sum(look.times.rows for look in looks), 'row')}; {hint}"
     )
     return [text]
 
@@ -239,16 +253,19 @@ def _about_sensors(
 def _about_times(facts: MachineFacts) -> list[str]:
     where, texts = f"machine {facts.machine}", []
     if facts.same_time:
-        texts.append(f"{where}: {facts.same_time} row(s) repeat the time of another; the first one counts")
+        texts.append(
+            f"{where}: {counted(facts.same_time, 'row')} at the time of another one; the first one counts"
+        )
     if facts.same_slot - facts.same_time > MUCH * facts.rows:
         texts.append(
-            f"{where}: {facts.same_slot} of {facts.rows} rows share a slot of the grid with an earlier one "
-            "and are not used; is readings.interval too long, or do machines with different intervals "
-            "share a model?"
+            f"{where}: {facts.same_slot:,} of {counted(facts.rows, 'row')} share a slot of the grid with an "
+            "earlier one and are not used; is readings.interval too long, or do machines with different "
+            "intervals share a model?"
         )
     if facts.holes:
         longest = facts.longest_hole / 1000
         texts.append(
-            f"{where}: {facts.holes} hole(s) are not bridged by windows, the longest of {longest:g} s"
+            f"{where}: {counted(facts.holes, 'hole')} too long for a window to bridge, "
+            f"the longest of {longest:g} s"
         )
     return texts

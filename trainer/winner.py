@@ -38,7 +38,7 @@ def caution(search: Search) -> str | None:
     rows = search.exam.rows
     if rows >= FEW_ROWS:
         return None
-    return f"{rows} rows to examine on are few: much of any difference is chance."
+    return f"{counted(rows, 'row')} to examine on are few: much of any difference is chance."
 
 
 def changed(search: Search) -> list[tuple[str, str, str]]:

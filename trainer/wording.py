@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 FEW = 5  # names in a line that may be about hundreds
 DAY = 86_400_000  # milliseconds
-UNITS = ((DAY, "days"), (3_600_000, "h"), (60_000, "min"), (1000, "s"))
+UNITS = ((DAY, "day"), (3_600_000, "h"), (60_000, "min"), (1000, "s"))
 
 
 def counted(number: int, noun: str) -> str:
-    """The number and the noun, in the plural if need be."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    """The number and the noun, in the plural if need be: `1 alert`, `2,840 rows`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def rounded(number: float) -> str:
@@ -33,7 +33,8 @@ def duration(milliseconds: float) -> str:
     """A time span in the largest unit of which it has one."""
     for size, unit in UNITS:
         if milliseconds >= size:
-            return f"{milliseconds / size:.3g} {unit}"
+            number = f"{milliseconds / size:.3g}"
+            return f"{number} {unit}{'s' if unit == 'day' and number != '1' else ''}"
     return f"{milliseconds:.3g} ms"
 
 

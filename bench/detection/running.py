@@ -23,6 +23,7 @@ from bench.detection import baselines, ours
 from bench.detection.judging import Detector, Judged, judge
 from bench.detection.protocol import Source
 from bench.stage import ROOT
+from registry.files import write_whole
 
 KEPT = ROOT / ".bench-detection"
 OURS = ("config", "detector", "registry", "trainer")  # the packages from which our figures follow
@@ -112,9 +113,7 @@ def measured(
 def _measure(work: Work, kept: Path) -> Judged:
     """Measures in another process, and keeps the result."""
     result = judge(detectors()[work.detector], work.source.read(), unseen=work.unseen)
-    half = kept.with_suffix(".half")
-    half.write_bytes(msgspec.json.encode(result))
-    half.replace(kept)
+    write_whole(kept, msgspec.json.encode(result))
     return result
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from threading import TIMEOUT_MAX
 
 import pytest
 
@@ -18,6 +19,12 @@ class Ended:
     code: int
     out: str
     err: str
+
+
+@pytest.fixture(autouse=True)
+def _unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a command takes, it says no more than a quick one."""
+    monkeypatch.setattr("cli.progress.EVERY", TIMEOUT_MAX)
 
 
 @pytest.fixture

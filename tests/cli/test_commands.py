@@ -126,9 +126,43 @@ def test_check_data_says_what_is_in_a_history_and_draws_it(
     assert [change["shifts"][0]["sensor"] for change in answer["changes"]] == ["other"]
     assert answer["sensors"][0]["outliers"] == 0
     assert (answer["rows"], answer["rows_needed"]) == (400, 133)
-    nowhere = anomalyd("check-data", history, "--html", tmp_path / "none" / "press.html")
-    assert nowhere.code == 74
-    assert "cannot be written: No such file or directory" in nowhere.err
+
+
+def test_a_file_that_cannot_be_written_is_told_before_anything_is_read(
+    anomalyd: Run, config: Path, tmp_path: Path
+) -> None:
+    plant.promote(tmp_path / "state")
+    missing, folder, file = tmp_path / "none" / "a", tmp_path / "folder", tmp_path / "file"
+    folder.mkdir()
+    file.write_text("")
+    for command, option in (("check-data", "--html"), ("replay", "--scores")):
+        for path, reason in (
+            (missing, f"cannot be written: there is no folder {missing.parent}"),
+            (file / "a", f"cannot be written: there is no folder {file}"),
+            (folder, "must be a file, got a folder"),
+            (Path("/proc/a"), "cannot be written: "),
+        ):
+            ended = anomalyd(command, "nowhere.csv", option, path)
+            assert ended.code == 74
+            assert ended.err.startswith(f"anomalyd: {path}: {reason}"), ended.err
+
+
+def test_check_data_does_not_call_rows_enough_that_it_refuses(
+    anomalyd: Run, config: Path, tmp_path: Path
+) -> None:
+    history = tmp_path / "press.csv"
+    for times, rows, told in (
+        ("1000", 400, "400 rows; 133 without holes are needed"),
+        ("{}", 40, "40 rows: too few, 133 without holes are needed"),
+        ("{}", 400, "400 rows: enough, 133 without holes are needed"),
+    ):
+        lines = [f"{times.format(1000 + i)},{i % 7},{i * 7919 % 101}" for i in range(rows)]
+        history.write_text("\n".join(["timestamp,speed,other", *lines]))
+        page = tmp_path / "press.html"
+        ended = anomalyd("check-data", history, "--html", page)
+        assert told in ended.out.splitlines(), ended.out
+        assert (ended.code == 0) == ("enough" in told)
+        assert ("Not usable for training" in page.read_text()) == (ended.code == 65)
 
 
 @pytest.mark.parametrize("name", ["a/b", "", "a+", "#", "a\0b", "a" * 257])
@@ -190,6 +224,46 @@ def test_data_without_a_sensor_that_the_bundle_knows_are_refused_with_both_named
     ended = anomalyd("replay", history, known)
     assert ended.code == 0
     assert ended.err.startswith(f"left out: {text}")
+
+
+def test_sensors_of_the_model_that_a_machine_lacks_are_named_once(
+    anomalyd: Run, config: Path, tmp_path: Path
+) -> None:
+    plant.promote(tmp_path / "state")
+    bundle = "2025-01-01T09-00-00Z-0001"
+    for name, column in (("press-1", "presure"), ("press-2", "presure"), ("press-3", "pressure")):
+        rows = [f"{plant.START + 1000 * i},40,{i % 2},0" for i in range(60)]
+        (tmp_path / f"{name}.csv").write_text("\n".join([f"timestamp,flow,{column},label", *rows]))
+    files = [tmp_path / f"press-{i}.csv" for i in (1, 2, 3)]
+    for command in ("replay", "evaluate"):
+        ended = anomalyd(command, *files)
+        assert ended.code == 0, ended.err
+        assert [line for line in ended.err.splitlines() if line.startswith("warning: ")] == [
+            (
+                f"warning: press-1, press-2: has no column for pressure, temperature of bundle {bundle}, so "
+                "that 2 sensors of 3 will count as missing; is presure pressure?"
+            ),
+            (
+                f"warning: press-3: has no column for temperature of bundle {bundle}, so "
+                "that 1 sensor of 3 will count as missing"
+            ),
+        ]
+
+
+def test_a_sensor_that_is_declared_and_nowhere_recorded_is_told_before_anything_else(
+    anomalyd: Run, config: Path, tmp_path: Path
+) -> None:
+    config.write_text(config.read_text().replace("{interval: 1s}", "{channels: {spede: angle}}"))
+    history = tmp_path / "press.csv"
+    history.write_text(
+        "\n".join(["timestamp,speed,power", *(f"{1000 + i},{i % 7},{i % 5}" for i in range(9))])
+    )
+    text = "readings.channels.spede: must be a sensor of the history, got none of this name"
+    for command in (("train",), ("train", "--per-machine"), ("tune",)):
+        ended = anomalyd(*command, history)
+        assert ended.code == 65
+        assert ended.err.startswith(f"warning: {text}; nearest known: speed\n")
+    assert f"note: {text}; nearest known: speed" in anomalyd("check-data", history).out.splitlines()
 
 
 def test_replay_without_a_bundle_says_what_to_do(anomalyd: Run, config: Path, tmp_path: Path) -> None:

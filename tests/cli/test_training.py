@@ -204,8 +204,7 @@ def test_the_table_of_a_fleet_fits_into_a_terminal(
     values[1040:] *= 100  # what the gate finds on rows that nothing was learned from
     odd = History("odd", history.sensors, history.at, values)
     files = [write(tmp_path / "press-1.csv", history), write(tmp_path / "odd.csv", odd)]
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr("cli.tables.WIDE", None)
+    monkeypatch.setattr("cli.tables.WIDE", 80)
     ended = anomalyd("train", "--per-machine", *files)
     assert ended.code == 0, ended.err
     headings, _, first, second, reports = ended.out.splitlines()

@@ -90,6 +90,9 @@ def test_real_faults_are_found_too_where_they_are_labelled(
     ("arguments", "text"),
     [
         (("--over", "window,lr"), "--over: must be some of window, imputation, "),
+        (("--over", "windw"), "got 'windw'; nearest known: window"),
+        (("--over", "learnig_rate,nois"), "got 'learnig_rate'; nearest known: model.learning_rate"),
+        (("--over", "learnig_rate,nois"), "got 'nois'; nearest known: model.noise"),
         (("--over", "threshold.k"), "--over: must be some of window, imputation, "),
         (("--time-budget", "10"), "must be a whole number with a unit of time, got 10; such as"),
         (("--time-budget", "0s"), "must be more than 0s, got 0s"),
@@ -105,12 +108,29 @@ def test_what_cannot_be_searched_is_a_usage_error(
     assert text in ended.err
 
 
+def test_a_mistyped_option_is_refused_before_anything_is_read(anomalyd: Run, config: Path) -> None:
+    assert anomalyd("tune", "nowhere.csv", "--over", "windw").code == 64
+    assert anomalyd("tune", "nowhere.csv", "--over", "window").code == 74
+
+
+@pytest.mark.parametrize("option", ["--output", "--report"])
 def test_a_file_that_cannot_be_written_is_told_before_the_search(
+    anomalyd: Run, config: Path, tmp_path: Path, option: str
+) -> None:
+    path = tmp_path / "nowhere" / "file"
+    ended = anomalyd("tune", "nowhere.csv", option, path)
+    assert ended.code == 74
+    assert ended.err == f"anomalyd: {path}: cannot be written: there is no folder {path.parent}\n"
+
+
+def test_what_was_in_a_file_stays_until_the_search_is_over(
     anomalyd: Run, config: Path, tmp_path: Path, normal: Path
 ) -> None:
-    for option in ("--output", "--report"):
-        ended = anomalyd("tune", normal, option, tmp_path / "nowhere" / "file")
-        assert (ended.code, ended.err) == (74, f"anomalyd: {tmp_path}/nowhere/file: cannot be written\n")
+    path = tmp_path / "best.yaml"
+    path.write_text("before")
+    assert anomalyd("tune", "nowhere.csv", "--output", path).code == 64
+    assert anomalyd("tune", "nowhere.csv", "--output", path, "--force").code == 74
+    assert path.read_text() == "before"
 
 
 def test_a_history_that_is_too_short_ends_with_65_and_the_rows_that_are_enough(

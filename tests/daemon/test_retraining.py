@@ -136,3 +136,18 @@ def test_a_child_is_ended_with_the_daemon(start: Start, monkeypatch: pytest.Monk
         schedule.stop()
     assert [line["event"] for line in logs] == ["retraining_started", "retraining_stopped"]
     assert not Path(f"/proc/{logs[0]['process']}").exists()
+
+
+@pytest.mark.parametrize("back", [HOUR, 100 * 365 * 24 * HOUR])
+def test_a_clock_that_is_set_back_holds_no_training_up_for_as_long(
+    tmp_path: Path, start: Start, back: int
+) -> None:
+    """As at boot, before the time is known."""
+    plant.promote(tmp_path / "state")
+    schedule = start("1h", now=NOON + back)
+    schedule.tick(NOON + back)
+    assert asks(tmp_path, schedule, range(3 * 60)) == [
+        SETTLING // MINUTE,
+        SETTLING // MINUTE + 60,
+        SETTLING // MINUTE + 120,
+    ]

@@ -250,11 +250,11 @@ def test_texts_are_taken_until_there_are_too_many(store: Store, monkeypatch: pyt
 
 def test_a_store_that_the_daemon_has_not_taken_up_yet_is_not_trained_from(store: Store, file: Path) -> None:
     with sqlite3.connect(file) as database:
-        database.execute("PRAGMA user_version = 3")
+        database.execute("PRAGMA user_version = 4")
     database.close()
     with pytest.raises(StoreError) as refused:
         Store(file, read_only=True)
-    assert str(refused.value) == f"{file}: must have schema 4, got 3: start the daemon first"
+    assert str(refused.value) == f"{file}: must have schema 5, got 4: start the daemon first"
 
 
 def test_reading_a_store_that_is_not_there_makes_none(file: Path) -> None:

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from detector.alerts import AlertPolicy, Change, OpenAlert, Severity, alert_id
 from detector.blame import NOTHING, SensorShare
 from detector.channels import number_of
+from detector.clock import ClockFault
 from detector.events import (
     AlertChanged,
+    ClockFailed,
     Event,
     MachineState,
     NotScored,
@@ -21,7 +23,7 @@ from detector.events import (
 )
 from detector.grid import Grid
 from detector.manifest import Manifest
-from detector.reading import Ignored, Reading
+from detector.reading import Dropped, Ignored, Reading
 from detector.scoring import SCORE_DIGITS, Autoencoder
 from detector.stream import StreamPolicy
 from tests.detector.naive import Row, Sampling, counted, known, shares, strange, stretches, total, window
@@ -185,12 +187,44 @@ def follow(
     policy: AlertPolicy,
 ) -> list[Event]:
     """All events of one machine, but for the readings that were dropped."""
-    from_now = [r for r in readings if r.received_at is None or r.at - r.received_at <= stream.max_ahead]
-    grid = phase_of(made, from_now)
-    sampling = Sampling(made.sensors, grid, stream.lateness)
-    for reading in from_now:
-        sampling.feed(reading)
-    following = Following(machine, made, grid, model, Alerting(machine, policy))
-    for samples in stretches(counted(sampling.samples, made), made.window.max_gap):
-        following.stretch(samples)
+    from_now = [
+        r
+        for r in readings
+        if r.received_at is None
+        or (
+            r.at - r.received_at <= stream.max_ahead
+            and (stream.max_behind is None or r.received_at - r.at <= stream.max_behind)
+        )
+    ]
+    following = Following(machine, made, made.grid, model, Alerting(machine, policy))
+    for number, era in enumerate(eras(from_now, made, stream)):
+        if number:
+            following.events.append(ClockFailed(era.accepted[0], ClockFault.SET_BACK))
+            following.alerting.machine = f"{machine}\0{number}"
+        following.grid = era.grid
+        for samples in stretches(counted(era.samples, made), made.window.max_gap):
+            following.stretch(samples)
     return following.events
+
+
+def eras(readings: Sequence[Reading], made: Manifest, stream: StreamPolicy) -> list[Sampling]:
+    """The samples from one moment at which the clock was set back to the next."""
+    found = [Sampling(made.sensors, phase_of(made, readings), stream.lateness)]
+    wait = max(stream.clock_wait, 3 * made.grid.interval)
+    late: list[tuple[int, int]] = []  # time and arrival of those that came too late, in a row
+    for i, reading in enumerate(readings):
+        outcome = found[-1].feed(reading)
+        if not isinstance(outcome, Dropped):
+            late = []
+            continue
+        if outcome is Dropped.NO_KNOWN_SENSOR or reading.received_at is None:
+            continue
+        late.append((reading.at, reading.received_at))
+        own, arrival = (new - old for new, old in zip(late[-1], late[0], strict=True))
+        if own < 0 or own > 1.1 * arrival + 5_000:
+            late = [late[-1]]
+        elif len(late) >= 10 and own >= wait:
+            found.append(Sampling(made.sensors, phase_of(made, readings[i:]), stream.lateness))
+            found[-1].feed(reading)
+            late = []
+    return found

@@ -221,6 +221,7 @@ def test_a_machine_whose_readings_are_all_dropped_is_silent() -> None:
 def test_a_machine_is_not_silent_before_three_of_its_intervals_are_over() -> None:
     target = pipeline(detector(manifest()), stream=StreamPolicy(silent_after=100))
     target.on_readings([reading(0, received_at=0, flow=0, load=0)])
+    assert target.on_tick(START) == []
     assert target.on_tick(START + 3 * SECOND) == []
     assert [
         event.state for event in target.on_tick(START + 3 * SECOND + 1) if isinstance(event, StateChanged)
@@ -241,6 +242,7 @@ def test_a_machine_that_sends_nothing_is_silent_until_it_sends_again() -> None:
     made = manifest(window=WindowSpec(length=1))
     target = pipeline(detector(made), stream=StreamPolicy(silent_after=5_000))
     target.on_readings([reading(0, received_at=0, flow=0, load=0)])
+    assert target.on_tick(START) == []
     assert target.on_tick(START + 5_000) == []
     silent_since = START + 5_001
     silent = StateChanged("press-1", silent_since, MachineState.SILENT, silent_since, made.id, None)
@@ -254,4 +256,5 @@ def test_a_machine_that_sends_nothing_is_silent_until_it_sends_again() -> None:
 def test_silence_may_be_off() -> None:
     target = pipeline(detector())
     target.on_readings([reading(0, received_at=0, flow=0, load=0)])
+    assert target.on_tick(START) == []
     assert target.on_tick(START + 10**10) == []

@@ -34,8 +34,19 @@ def test_with_labels_each_candidate_says_what_it_finds(made: Trained) -> None:
     assert evidence.of(made.manifest.threshold.method).f1 is not None
 
 
-def test_normal_rows_that_the_model_was_fitted_on_do_not_count(made: Trained) -> None:
+def test_normal_rows_from_which_anything_was_learned_do_not_count() -> None:
+    history = pump(1200, label=True)
+    assert history.label is not None
+    history.label[1000:1040] = ANOMALOUS
+    made = trained(history)
+    assert made.parts.gate_apart
     assert made.labelled is not None
+    assert int((~made.labelled.anomalous).sum()) == len(made.parts.gate[0]) == round(1160 * 0.3 / 3)
+
+
+def test_where_no_rows_are_kept_for_the_gate_those_of_the_threshold_count(made: Trained) -> None:
+    assert made.labelled is not None
+    assert not made.parts.gate_apart
     held_back = 530 - round(530 * 0.7)
     assert int(made.labelled.anomalous.sum()) == 70
     assert int((~made.labelled.anomalous).sum()) == held_back

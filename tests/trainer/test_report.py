@@ -40,7 +40,7 @@ def made_of_labelled() -> Trained:
 
 def contents(made: Trained) -> Contents:
     replays = [replay_rows(made.detector, made.parts.calibration, AlertPolicy())]
-    return Contents(made.manifest, made.verdict, made.epochs, replays, AlertPolicy(), (), None, None)
+    return Contents(made.manifest, made.verdict, made.epochs, replays, AlertPolicy(), (), None, None, ())
 
 
 def examined(made: Trained) -> Examined:

@@ -39,8 +39,8 @@ def chosen(found: Threshold) -> Candidate:
     ("errors", "got"),
     [
         ([], "no scored window"),
-        ([0.25] * 85, "85 times the same error 0.25"),
-        ([0.1], "1 times the same error 0.1"),
+        ([0.25] * 85, "85 windows of the same error 0.25"),
+        ([0.1], "1 window of the same error 0.1"),
     ],
 )
 @pytest.mark.parametrize("method", METHODS)

@@ -5,7 +5,7 @@ import pytest
 
 from detector.history import History
 from tests.trainer.examples import SECOND, START, pump, settings, with_values
-from trainer.verdict import Verdict, check, rows_needed
+from trainer.verdict import Verdict, check, rows_needed, undeclarable
 
 ENOUGH = rows_needed(settings().trainer)
 
@@ -67,8 +67,18 @@ def test_holes_and_empty_cells_cost_windows() -> None:
         (
             "history: must give 50 windows to fit on, 10 to validate and 30 to learn the threshold from, "
             f"got 99, 0 and 0 from 300 rows; {ENOUGH} rows without holes are enough at trainer.window 6; "
-            "186 more windows hold less than trainer.min_coverage of their values"
+            "186 more windows with less than trainer.min_coverage of all values"
         ),
+    )
+
+
+def test_what_is_declared_of_no_sensor_is_told_with_the_one_that_was_meant() -> None:
+    assert undeclarable({"flow", "presure", "x"}, {"flow", "pressure"}) == (
+        (
+            "readings.channels.presure: must be a sensor of the history, got none of this name; "
+            "nearest known: pressure"
+        ),
+        "readings.channels.x: must be a sensor of the history, got none of this name; known: flow, pressure",
     )
 
 
@@ -110,11 +120,11 @@ def test_an_interval_that_cannot_be_learned_is_refused_unless_it_is_given() -> N
     assert verdict(history).errors == (
         (
             "history: must hold two different times of one machine, so that the interval is learned, "
-            "got 1 row(s); or set readings.interval"
+            "got 1 row; or set readings.interval"
         ),
     )
     assert len(verdict(history, interval=SECOND).errors) == 1
-    assert "got 0, 0 and 0 from 1 rows" in verdict(history, interval=SECOND).errors[0]
+    assert "got 0, 0 and 0 from 1 row;" in verdict(history, interval=SECOND).errors[0]
 
 
 def test_a_value_whose_square_is_no_number_any_more_is_refused() -> None:
@@ -154,8 +164,8 @@ def test_what_is_odd_but_usable_is_a_warning() -> None:
             "to the difference; history.ignore_columns leaves it out"
         ),
         "sensor spare: has no value and is left out of the model",
-        "machine pump-1: 1 row(s) repeat the time of another; the first one counts",
-        "machine pump-1: 1 hole(s) are not bridged by windows, the longest of 3601 s",
+        "machine pump-1: 1 row at the time of another one; the first one counts",
+        "machine pump-1: 1 hole too long for a window to bridge, the longest of 3601 s",
     )
 
 

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
-from trainer.wording import counted, duration, rounded
+from trainer.wording import DAY, counted, duration, rounded
 
 
 @pytest.mark.parametrize(
@@ -13,6 +16,7 @@ from trainer.wording import counted, duration, rounded
         (1000, "1 s"),
         (420_768, "7.01 min"),
         (7_200_000, "2 h"),
+        (DAY, "1 day"),
         (9e8, "10.4 days"),
     ],
 )
@@ -21,7 +25,20 @@ def test_a_duration_is_told_in_the_largest_unit_that_fits(milliseconds: float, t
 
 
 def test_one_is_no_plural() -> None:
-    assert [counted(number, "alert") for number in (0, 1, 2)] == ["0 alerts", "1 alert", "2 alerts"]
+    numbers = (0, 1, 2, 2231)
+    assert [counted(number, "alert") for number in numbers] == [
+        "0 alerts",
+        "1 alert",
+        "2 alerts",
+        "2,231 alerts",
+    ]
+
+
+def test_no_text_leaves_the_plural_to_its_reader() -> None:
+    root = Path(__file__).parents[2]
+    sources = [path for package in ("cli", "trainer") for path in (root / package).rglob("*.py")]
+    assert len(sources) > 50
+    assert [path for path in sources if re.search(r"} \w+\(s\)", path.read_text())] == []
 
 
 def test_a_number_has_three_digits_and_all_before_the_point() -> None:
