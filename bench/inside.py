@@ -30,6 +30,9 @@ class Nobody(Connection):
     def __init__(self) -> None:
         self.generation = 0
 
+    def turned(self) -> bool:
+        return True
+
     def revive(self) -> bool:
         return False
 

@@ -20,6 +20,7 @@ COMMANDS = {  # in the order of a newcomer's path
     "evaluate": "cli.evaluate",
     "retrain": "cli.retrain",
     "models": "cli.models",
+    "dead-letters": "cli.dead_letters",
     "demo": "cli.demo",
     "completion": "cli.completion",
     "version": "cli.version",

@@ -109,6 +109,8 @@ class Daemon:
             retained_alerts=lambda: retained_alerts(settings, password),
         )
         self._service.set_problem("bundles", self._serving.problem)
+        damage = self._store.damage
+        self._service.set_problem("damage", damage.problem(now()) if damage else None)
         self._retraining = Retraining(settings, self._registry, path, now=now())
         structlog.get_logger().info(
             "daemon_assembled",

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 OUTBOX_BYTES = 64 * 2**20  # of payloads: what waits is held in memory once there is a broker
 DEAD_BYTES = 64 * 2**20  # of topics and payloads: who has that many refused messages looks at the newest
-OUTBOX_FULL = "outbox_full"  # the reason in the dead letters
+UNDELIVERABLE = "publication_too_large"  # reasons in the dead letters
+OUTBOX_FULL = "outbox_full"
 KEPT_PAYLOAD = 16_384  # bytes of a dead letter: enough to see what it was
 REPEATED = b'"change":"updated"'  # no name in a JSON text can hold it: quotes are escaped there
 

@@ -31,6 +31,7 @@ class Client(paho.Client):
     _source: object = None  # the socket that it was read from
     _may_read = True  # whether the next packet may be read from the socket
     _read_at = 0.0
+    turns = 0  # of the network thread's loop, at least one a second while there is a connection
     crowded: Callable[[], bool] = staticmethod(lambda: False)  # whether messages should stay with the broker
 
     def _sock_recv(self, bufsize: int) -> bytes:
@@ -65,6 +66,11 @@ class Client(paho.Client):
         ):
             result = super().loop_read(max_packets)
         return result
+
+    def loop_misc(self) -> MQTTErrorCode:
+        """Ends each turn of the loop."""
+        self.turns += 1
+        return super().loop_misc()
 
     def acknowledge(self, mids: Sequence[int]) -> None:
         """Acknowledges messages at QoS 1 by their packet identifiers."""

@@ -70,6 +70,7 @@ class Connection:
         self._intake = intake
         self._five = mqtt.version == "5"
         self._refused = False
+        self._turns = -1
         self._connected: Connected | None = None  # until the broker has answered the subscription
         self.generation = 0  # counts connections; odd numbers: up, even: down
         self._filter = topic_filter(settings)
@@ -117,14 +118,20 @@ class Connection:
         self._client.loop_start()
 
     def revive(self) -> bool:
-        """Connects anew if the network thread has died, as of garbled bytes; returns whether it had."""
+        """Connects anew if the network thread has died; returns whether it had."""
         thread = self._client._thread  # noqa: SLF001 - paho has no other way to tell
         if thread is not None and thread.is_alive():
             return False
         if self.generation % 2:
             self.generation += 1
+        self._client._reset_sockets()  # noqa: SLF001 - what the thread has left open
         self.start()
         return True
+
+    def turned(self) -> bool:
+        """Whether the network thread has shown life since the last call; without a connection it need not."""
+        before, self._turns = self._turns, self._client.turns
+        return self._turns != before or self.generation % 2 == 0
 
     def stop(self) -> None:
         """Disconnects; the broker keeps the session."""

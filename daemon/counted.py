@@ -33,6 +33,11 @@ COUNTED: Mapping[str, Counted] = {
         "Messages that are no readings; they are kept as dead letters.",
         tuple(RefusalReason),
     ),
+    "dead_letter_replayed": Counted(
+        "dead_letters_replayed",
+        "Dead letters that were read once more, by what they are now.",
+        ("scored", "stored", "duplicate", "refused"),
+    ),
     "message_dropped": Counted(
         "messages_dropped",
         "Messages at QoS 0 that found the daemon too busy.",
@@ -108,6 +113,11 @@ COUNTED: Mapping[str, Counted] = {
     ),
     "snapshot_unreadable": Counted(
         "snapshots_unreadable", "Machines that begin anew, since what was stored of them is damaged."
+    ),
+    "thread_hung": Counted(
+        "thread_hung_seconds",
+        "Seconds for which a stuck thread has kept the watchdog unfed.",
+        ("network",),
     ),
     "thread_failed": Counted("threads_failed", "Threads that ended with an error, and are started anew."),
 }

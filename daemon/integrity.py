@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from daemon import payloads
 from daemon.schema import TABLES
 from detector.machine import Snapshot
 
@@ -32,7 +33,15 @@ class Damage:
     file: str
     reason: str
 
+    def problem(self, now: int) -> str | None:
+        """What the status says of it for a day, so that somebody notices."""
+        if now - self.at >= SHOWN:
+            return None
+        at = payloads.iso(self.at)
+        return f"the store was damaged ({self.reason}): it is {self.file} now, and begun anew at {at}"
 
+
+SHOWN = 86_400_000  # milliseconds
 DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}  # all else is the disk's, another process's or ours
 CHECK_WITHIN = 0.2  # seconds; 50 MiB. A check of 2 GiB takes 7 s, so there the rest is found where it is met
 STEPS = 10_000  # of SQLite's machine between looks at the clock: less than a millisecond

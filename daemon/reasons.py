@@ -22,7 +22,9 @@ THREAD_DIED = "thread_died"
 # Of MQTT 5, section 2.4, what brokers do say when they hang up, refuse a client, or a publication.
 ENDED = (
     "keep_alive_timeout",
+    "malformed_packet",
     "packet_too_large",
+    "protocol_error",
     "quota_exceeded",
     "receive_maximum_exceeded",
     "server_shutting_down",

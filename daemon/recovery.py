@@ -13,11 +13,15 @@ import structlog
 from paho.mqtt.enums import CallbackAPIVersion
 
 from daemon.connection import tls_context
+from daemon.transaction import Transaction
 from detector.alerts import OpenAlert, Severity
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from config import Settings
     from config.secrets import Secret
+    from detector.pipeline import Pipeline
 
 ASK_WITHIN = 3.0  # seconds for all of it; nothing is taken from the broker meanwhile
 QUIET = 0.5  # seconds without another state, after which all have come: the broker sends them in one go
@@ -110,3 +114,14 @@ def _open_alert(payload: bytes) -> tuple[str, OpenAlert] | None:
         return None
     at = round(alert.opened_at.astimezone(UTC).timestamp() * 1000)
     return state.machine, OpenAlert(alert.id, at, alert.peak_score, alert.severity, at)
+
+
+def adopt(alerts: Mapping[str, OpenAlert], pipeline: Pipeline) -> Transaction:
+    """Takes up the open alerts of machines that the pipeline does not know; what that leaves behind."""
+    transaction = Transaction()
+    for name, alert in alerts.items():
+        machine = None if pipeline.machine(name) is not None else pipeline.adopt(name, alert)
+        if machine is not None:
+            transaction.snapshots[name] = machine.snapshot()
+            transaction.opened.append((name, alert.id, alert.opened_at))
+    return transaction

@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from config.policies import milliseconds
-from daemon import payloads, reasons
-from daemon.bounds import Limits
-from daemon.decoding import Refusal, RefusalReason
+from daemon import reasons
+from daemon.decoding import Refusal
 from daemon.failpoints import failpoint
+from daemon.following import follow, read
 from daemon.intake import Connected, Disconnected, Published, Subscribed, Unsubscribed
 from daemon.notify import notify
 from daemon.publisher import Outgoing
+from daemon.recovery import adopt
+from daemon.replaying import Replaying
 from daemon.store import now
 from daemon.transaction import Transaction
+from daemon.upkeep import Upkeep
 from detector.alerts import Change
-from detector.events import AlertChanged, ClockFailed, ReadingDropped, StateChanged
-from detector.reading import Reading
+from detector.events import AlertChanged, StateChanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from detector.alerts import OpenAlert
     from detector.events import Event
     from detector.pipeline import Champions, Pipeline
+    from detector.reading import Reading
     from detector.scoring import Detector
 
 MOST = 1000  # messages in one step: enough to fill batches, few enough to keep a step well below a second
@@ -44,11 +46,9 @@ APART = 0.004  # seconds from one step to the next, so that under load a commit 
 TICK = 1.0  # seconds between looks at the clock, and that a step waits for the first message
 ALIVE = "alive"  # file in the state directory whose age is that of the last sign of life
 STEP = 1000  # milliseconds; less is a clock that is being slewed, or a late look at it
-PRUNE_EVERY = 10.0  # seconds
-TELL_SIZE = 86_400.0  # seconds between log lines about a store that is as large as it may be
 RETRY = 0.5  # seconds until a full disk is tried again
 RESUBSCRIBE = 60.0  # seconds until a refused subscription is asked for again
-SHOW_DAMAGE = 86_400_000  # milliseconds that the status tells of a damaged store
+STILL = 60  # looks, of which there is one a second, at a network thread that should turn once a second
 LEAVE_WITHIN = 1.0  # seconds; with retry 0.5, store 2 x 0.5, child 0.5, network 1 the end comes within 5
 
 
@@ -78,13 +78,15 @@ class Service:
         self._publisher = publisher
         self._announcer = announcer
         self._tally = tally
+        self._replaying = Replaying(store, tally)
+        self._upkeep = Upkeep(store, publisher, announcer, tally)
         self.stopping = False
         self._offset = now() - time.monotonic_ns() // 1_000_000
-        self._stepped = self._ticked = self._pruned = self._subscribed = self._told_size = 0.0
+        self._stepped = self._ticked = self._subscribed = 0.0
+        self._still = 0  # looks at a network thread that did nothing
         self._sent: list[int] = []
         self._undeliverable: list[tuple[int, str]] = []
         self._retained_alerts = retained_alerts
-        self._show_damage()
 
     def step(self) -> None:
         """Takes what has arrived, waiting a tick for the first of it, and deals with it."""
@@ -97,8 +99,10 @@ class Service:
             self._hear(notice)
         transaction = Transaction(sent=self._sent, undeliverable=self._undeliverable)
         events = self._follow(messages, transaction) if messages else []
+        taken = len(transaction.readings)
         ticks = time.monotonic() - self._ticked >= TICK
         if ticks:
+            events += self._replaying.step(self._decoder, self.pipeline, transaction)
             events += self._tick()
         self._record(events, transaction)
         # What the broker took is noted with the next readings: a commit of its own would hold them up.
@@ -122,7 +126,7 @@ class Service:
         self._announcer.events(events, stored, self.pipeline)
         self._undeliverable += self._publisher.pump()
         if messages:
-            self._tally.figures.readings += len(transaction.readings)
+            self._tally.figures.readings += taken
             self._measure(messages[0].received_at, len(messages))
 
     def _measure(self, oldest: int, number: int) -> None:
@@ -181,13 +185,7 @@ class Service:
 
     def _recover(self) -> None:
         """Takes up the open alerts that the broker knows and a damaged store no longer does."""
-        transaction = Transaction()
-        for name, alert in self._retained_alerts().items():
-            known = self.pipeline.machine(name) is not None
-            machine = None if known else self.pipeline.adopt(name, alert)
-            if machine is not None:
-                transaction.snapshots[name] = machine.snapshot()
-                transaction.opened.append((name, alert.id, alert.opened_at))
+        transaction = adopt(self._retained_alerts(), self.pipeline)
         if self._commit(transaction) is None:
             return
         try:
@@ -202,10 +200,7 @@ class Service:
         """Messages to events; fills the transaction's readings and refusals."""
         readings = []
         for message in messages:
-            decoded = self._decoder.decode(message)
-            if isinstance(decoded, Reading) and not self._store.room_for(decoded.sensors):
-                reason = RefusalReason.TOO_MANY_LAYOUTS
-                decoded = Refusal(message, reason, "too many combinations of sensors are stored already")
+            decoded = read(message, self._decoder, self._store)
             if isinstance(decoded, Refusal):
                 transaction.refusals.append(decoded)
                 self._tally.count(
@@ -214,22 +209,7 @@ class Service:
             else:
                 readings.append(decoded)
         transaction.texts = self._decoder.new_texts()
-        events = self.pipeline.on_readings(readings)
-        dropped = {id(event.reading): event for event in events if isinstance(event, ReadingDropped)}
-        transaction.readings = (
-            [reading for reading in readings if id(reading) not in dropped] if dropped else readings
-        )
-        proofs = {id(event.reading) for event in events if isinstance(event, ClockFailed)}
-        if proofs:
-            kept = enumerate(transaction.readings)
-            transaction.begins = [place for place, reading in kept if id(reading) in proofs]
-        touched = {reading.machine for reading in transaction.readings}
-        for name in touched.union(event.reading.machine for event in dropped.values()):
-            machine = self.pipeline.machine(name)
-            # What came too late is not stored, but what it tells of the machine's clock is.
-            if machine is not None and (name in touched or machine.overtaken is not None):
-                transaction.snapshots[name] = machine.snapshot()
-        return events
+        return follow(self.pipeline, readings, transaction)
 
     def _tick(self) -> list[Event]:
         """Looks at the clock."""
@@ -237,15 +217,14 @@ class Service:
         overflowed = self._intake.overflowed()
         if overflowed:
             self._tally.count("message_dropped", "intake_full", overflowed)
-        if self._connection.revive():
-            self._tally.count("broker_lost", reasons.THREAD_DIED, host=self._settings.mqtt.host)
+        self._revive()
         if "subscription" in self._announcer.problems and self._ticked - self._subscribed >= RESUBSCRIBE:
             self._subscribed = self._ticked
             self._connection.subscribe()
         self._tally.flush()
-        self._show_damage()
-        if self._ticked - self._pruned >= PRUNE_EVERY:
-            self._prune()
+        damage = self._store.damage
+        self.set_problem("damage", damage.problem(now()) if damage else None)
+        self._upkeep.step(self._settings.store, self.pipeline)
         self._show_life()
         at = now()
         return self.pipeline.on_tick(at, step=self._step_of_clock(at))
@@ -260,18 +239,20 @@ class Service:
         self._tally.report("clock_stepped", direction, level="warning", seconds=step / 1000)
         return step
 
-    def _show_damage(self) -> None:
-        """Keeps a damaged store among the problems for a day, so that somebody notices."""
-        damage, problem = self._store.damage, None
-        if damage is not None and now() - damage.at < SHOW_DAMAGE:
-            at = payloads.iso(damage.at)
-            problem = (
-                f"the store was damaged ({damage.reason}): it is {damage.file} now, and begun anew at {at}"
-            )
-        self.set_problem("damage", problem)
+    def _revive(self) -> None:
+        if self._connection.revive():
+            self._tally.count("broker_lost", reasons.THREAD_DIED, host=self._settings.mqtt.host)
 
     def _show_life(self) -> None:
-        """Feeds systemd's watchdog, and the file that a container's health check looks at."""
+        """Feeds systemd's watchdog, and the file that a container's health check looks at.
+
+        Nothing else does, so that a loop that is stuck, in a lock or a disk that does not answer, is ended
+        and started anew. A network thread that is stuck has no other end either.
+        """
+        self._still = 0 if self._connection.turned() else self._still + 1
+        if self._still >= STILL:
+            self._tally.count("thread_hung", "network", hint="the watchdog is no longer fed")
+            return
         self._tally.figures.turned_at = time.monotonic()
         notify("WATCHDOG=1")
         with suppress(OSError):
@@ -300,40 +281,6 @@ class Service:
         self._settings, self._decoder, self.pipeline = settings, decoder, pipeline
         self._announcer.settings = settings
         self._announcer.states(pipeline)  # the topic may be another one
-
-    def _prune(self) -> None:
-        store = self._settings.store
-        limits = Limits(milliseconds(store.keep), store.max_size, store.max_outbox)
-        try:
-            # The broker must hear of machines that are forgotten: it retains their states.
-            pruned = self._store.prune(limits, now=now(), forget=self._publisher.connected())
-        except sqlite3.Error as error:
-            self._store_failed(error, "prune")
-            self._pruned = time.monotonic()
-            return
-        if pruned.old + pruned.over == 0:  # else there may be more: again at the next tick
-            self._pruned = time.monotonic()
-        if pruned.over:
-            self._tally.note("reading_pruned", "max_size", pruned.over)
-            if time.monotonic() >= self._told_size:
-                self._told_size = time.monotonic() + TELL_SIZE
-                hint = "raise store.max_size, or lower store.keep"
-                structlog.get_logger().warning("store_at_max_size", max_size=store.max_size, hint=hint)
-        if pruned.dead_letters:
-            self._tally.count("dead_letter_dropped", "too_large", pruned.dead_letters)
-        if pruned.outgoing:
-            self._tally.count("publication_buried", "max_outbox", len(pruned.outgoing))
-            self._publisher.withdraw(pruned.outgoing)
-        for name in (*pruned.machines, *self._strangers(now() - limits.keep)):
-            self.pipeline.forget(name)
-            self._announcer.forget(name)
-            self._tally.report("machine_forgotten", level="info", machine=name)
-
-    def _strangers(self, before: int) -> list[str]:
-        """Machines of which nothing is stored, and nothing was heard since."""
-        known = {*self._store.machines()}
-        machines = self.pipeline.machines()
-        return [m.name for m in machines if m.name not in known and (m.heard_at or before) < before]
 
     def _record(self, events: list[Event], transaction: Transaction) -> None:
         """Fills the transaction with what the events leave behind."""
@@ -369,7 +316,7 @@ class Service:
                 time.sleep(RETRY)
                 for notice in self._intake.take(0, 0.0)[1]:  # a new connection must hear of the problem
                     self._hear(notice)
-                self._connection.revive()
+                self._revive()
                 self._show_life()  # this is waiting, not hanging
             else:
                 self._tally.figures.committed_at = time.monotonic()

@@ -13,6 +13,7 @@ import structlog
 
 from daemon.bounds import (
     KEPT_PAYLOAD,
+    UNDELIVERABLE,
     Limits,
     Pruned,
     bury,
@@ -20,6 +21,7 @@ from daemon.bounds import (
     prune_outbox,
 )
 from daemon.failpoints import failpoint
+from daemon.intake import Message
 from daemon.integrity import Damage, damaged, emptied, flaw, salvage, set_aside
 from daemon.retention import Retention
 from daemon.schema import SCHEMA, migrate
@@ -39,7 +41,6 @@ NEW_MACHINE = (
     "INSERT INTO machines (id, name, heard_at) SELECT 1 + ifnull(max(machine), 0), ?, ? FROM numbers"
 )
 APART = 60_000  # milliseconds that readings of before and after keep, where the times came a second time
-UNDELIVERABLE = "publication_too_large"  # the reason in the dead letters
 SETTLING = 86_400.0  # seconds that a daemon runs before it forgets a machine
 BUSY = 500  # milliseconds that a commit waits for another process; who waits sees no signal
 # Pages of 4 KiB in the log before they go to the file. Readings of many machines touch the same pages again
@@ -310,6 +311,14 @@ class Store:
                 ],
             )
             dead_letters = max(0, len(transaction.refusals) - self.max_dead_letters)
+            replayed = [(number,) for number in transaction.replayed]
+            again = [(number,) for number, _, _ in transaction.refused_again]
+            many("DELETE FROM dead_letters WHERE id = ?", replayed)
+            many("DELETE FROM replays WHERE letter = ?", replayed + again)
+            many(
+                "UPDATE dead_letters SET reason = ?, detail = ? WHERE id = ?",
+                [(reason, detail, number) for number, reason, detail in transaction.refused_again],
+            )
             if transaction.refusals or transaction.undeliverable:
                 dead_letters += execute(
                     "DELETE FROM dead_letters WHERE id <= (SELECT max(id) FROM dead_letters) - ?",
@@ -348,6 +357,18 @@ class Store:
     def room_for(self, sensors: tuple[str, ...]) -> bool:
         """Whether readings of these sensors can be stored: names are kept for ever, so there is a bound."""
         return sensors in self._layouts or self._names < MAX_NAMES
+
+    def marked(self, after: int, most: int) -> list[tuple[int, Message | None]]:
+        """Dead letters to be read once more, from a number on; None: it is not there any more."""
+        query = (
+            "SELECT letter, topic, payload, received_at FROM replays LEFT JOIN dead_letters ON id = letter "
+            "WHERE letter > ? ORDER BY letter LIMIT ?"
+        )
+        rows = self._surviving(lambda: self._database.execute(query, (after, most)).fetchall())
+        return [
+            (letter, None if topic is None else Message(topic, payload, received_at, 0, 0, 0))
+            for letter, topic, payload, received_at in rows
+        ]
 
     def size(self) -> int:
         """Bytes of the file and its log of writes."""

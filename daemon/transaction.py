@@ -25,6 +25,8 @@ class Transaction:
         refusals: Messages for the dead letters.
         sent: Numbers of earlier outgoing messages that the broker has taken.
         undeliverable: Numbers of those that are too large for it, and the detail for the dead letters.
+        replayed: Numbers of dead letters that are none any more.
+        refused_again: Numbers of others, with the reason and the detail for which they are refused now.
         texts: What numbers in the readings stand for, where they are categories.
     """
 
@@ -37,6 +39,8 @@ class Transaction:
     refusals: list[Refusal] = field(default_factory=list)
     sent: list[int] = field(default_factory=list)
     undeliverable: list[tuple[int, str]] = field(default_factory=list)
+    replayed: list[int] = field(default_factory=list)
+    refused_again: list[tuple[int, str, str]] = field(default_factory=list)
     texts: dict[float, str] = field(default_factory=dict)
 
     def empty(self) -> bool:
@@ -45,4 +49,5 @@ class Transaction:
 
     def urgent(self) -> bool:
         """Whether anything waits for the commit; that the broker took a message may be noted later."""
-        return bool(self.readings or self.snapshots or self.outgoing or self.refusals or self.texts)
+        letters = self.refusals or self.replayed or self.refused_again
+        return bool(self.readings or self.snapshots or self.outgoing or letters or self.texts)

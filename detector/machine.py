@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 
 CLOCK_INTERVALS = 3  # that a clock must go on for after it was set back, where they are long
+MARGIN = 4  # slots: times are rounded to slots, twice
 SILENT_INTERVALS = 3  # readings in a row that fail to come before a machine is called silent
 
 
@@ -158,6 +159,15 @@ class Machine:
             np.isnan(row[starts[column]]) and not np.isnan(reading.values[source])
             for column, source in self._sampler.layout(reading.sensors).columns
         )
+
+    def outlived(self, at: int) -> bool:
+        """Whether a time is so old that nothing of it is needed to rebuild the window after a restart."""
+        if self.detector is None or self.grid is None or self._sampler.emitted is None:
+            return True
+        window = self.detector.manifest.window
+        slots = window.length + window.max_gap + MARGIN
+        oldest = self.grid.time(self._sampler.emitted - slots) - self._stream.lateness
+        return at < oldest
 
     def wait(self, at: int) -> list[Event]:
         """Says that a reading came, without a model."""

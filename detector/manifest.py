@@ -290,6 +290,8 @@ class Manifest(_Spec, frozen=True):
         libraries: Versions that made it.
         files: sha256 of every other file of the bundle, by file name.
         channels: What those sensors stand for that are no plain measurements, by sensor.
+        limits: The lowest and the highest scaled value that the model is given: a value beyond is to
+            it the limit, and off by what is beyond; None: it is given every value.
     """
 
     schema: int
@@ -309,6 +311,7 @@ class Manifest(_Spec, frozen=True):
     libraries: dict[str, str]
     files: dict[str, str]
     channels: dict[str, Channel] = {}
+    limits: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         count = len(self.sensors)
@@ -320,6 +323,8 @@ class Manifest(_Spec, frozen=True):
             raise ValueError(f"error.usual: must hold {count} numbers, one per sensor")
         self.imputer.check(self.width)
         self.scaler.check(self.width)
+        if self.limits is not None and not -math.inf < self.limits[0] < self.limits[1] < math.inf:
+            raise ValueError(f"limits: must be finite and ascend, got {self.limits}")
 
     @property
     def width(self) -> int:

@@ -24,6 +24,18 @@ class Autoencoder(Protocol):
         """Shape (N, T, C) in and out; no NaN in. Row by row the same whatever N is, up to rounding."""
 
 
+class Limited:
+    """An autoencoder that is given no value beyond `Manifest.limits`, and so cannot reproduce one."""
+
+    def __init__(self, model: Autoencoder, limits: tuple[float, float]) -> None:
+        self._model = model
+        self._limits = limits
+
+    def reconstruct(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `Autoencoder`."""
+        return self._model.reconstruct(windows.clip(*self._limits))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Errors:
     """Reconstruction errors of N windows.
@@ -97,7 +109,7 @@ class Detector:
 
     def __init__(self, manifest: Manifest, model: Autoencoder) -> None:
         self.manifest = manifest
-        self.model = model
+        self.model = model if manifest.limits is None else Limited(model, manifest.limits)
         self.columns = Columns(manifest.sensors, manifest.channels)
         self._inputs = Inputs(self.columns, manifest.imputer, manifest.scaler)
         self._absolute = manifest.error.kind == "mae"
@@ -112,6 +124,11 @@ class Detector:
 
         The missing values of `windows` are filled in place.
         """
+        errors, _ = self.reconstructed(windows)
+        return errors
+
+    def reconstructed(self, windows: NDArray[np.float32]) -> tuple[Errors, NDArray[np.float32]]:
+        """The same with what the model answers, shape (N, T, C)."""
         count, length, _ = windows.shape
         width = len(self.manifest.sensors)
         # Scaled values are bounded, so a sum is NaN if and only if one of them is.
@@ -136,12 +153,13 @@ class Detector:
             if self._absolute
             else np.einsum("ntf,ntf->nf", difference, difference)
         )
-        return Errors(
+        errors = Errors(
             share=self.columns.summed(summed) / (np.maximum(there, 1.0)[:, None] * self._usual),
             coverage=there / (length * width),
             missing=missing,
             last=rebuilt[:, -1, :].copy(),
         )
+        return errors, rebuilt
 
     def usable(self, errors: Errors) -> list[bool]:
         """Whether windows are scored: enough values were there, and the model's answer is finite."""

@@ -181,6 +181,7 @@ def uncalibrated(one: Prepared, fitted: Fitted, settings: Settings, created_at: 
         libraries={name: version(name) for name in LIBRARIES},
         files={},
         channels=one.fit.channels,
+        limits=one.fit.limits,
     )
 
 

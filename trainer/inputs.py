@@ -45,6 +45,7 @@ class Fit:
         channels: What sensors are that are no plain measurements.
         imputer: What missing values are filled with.
         scaler: What columns are scaled by.
+        limits: Beyond which no scaled value is shown to the model, where there are any.
         columns: Those of the sensors.
         inputs: All of it, as the detector uses it.
     """
@@ -52,6 +53,7 @@ class Fit:
     channels: dict[str, Channel]
     imputer: ImputerSpec
     scaler: ScalerSpec
+    limits: tuple[float, float] | None
     columns: Columns
     inputs: Inputs
 
@@ -79,7 +81,8 @@ def fit_inputs(
         raise Unusable(*(_why_empty(name) for name in np.array(columns.sensors)[empty].tolist()))
     scaler = fit_scaler(encoded, wishes.scaling, columns)
     imputer = fit_imputer(encoded, wishes.imputation, columns, scaler, seed=wishes.seed)
-    return Fit(channels, imputer, scaler, columns, Inputs(columns, imputer, scaler))
+    limits = fit_limits(encoded, columns, scaler)
+    return Fit(channels, imputer, scaler, limits, columns, Inputs(columns, imputer, scaler))
 
 
 def _samples(history: History, columns: Columns, grid: Grid, max_gap: int) -> NDArray[np.float64]:
@@ -177,6 +180,30 @@ def _curve(values: NDArray[np.float64]) -> Curve:
     points, group = np.unique(table.quantiles_[:, 0], return_inverse=True)
     levels = np.bincount(group, table.references_) / np.bincount(group)
     return Curve(tuple(points.tolist()), tuple(levels.tolist()))
+
+
+def fit_limits(
+    encoded: NDArray[np.float64], columns: Columns, scaler: ScalerSpec
+) -> tuple[float, float] | None:
+    """`DEVIATIONS` around the mean of a lone measurement or counter, scaled; None for all other machines.
+
+    No other sensor contradicts a lone one: the code holds its level, and so reproduces any level. Several
+    sensors would gain little by limits: where a machine settles at another level, they stay beyond them.
+
+    Args:
+        encoded: Columns, shape (N, C); NaN may occur, but every column has a value.
+        columns: What they are.
+        scaler: How they are scaled.
+    """
+    channel, _ = columns.parts[0]
+    if len(columns.parts) > 1 or (channel is not None and channel.kind != "counter"):
+        return None
+    scaled = Scaler(scaler).scale(encoded).astype(np.float64)
+    mean, spread = float(np.nanmean(scaled)), float(np.nanstd(scaled))
+    return (mean - DEVIATIONS * spread, mean + DEVIATIONS * spread) if spread else None
+
+
+DEVIATIONS = 4.0
 
 
 def fit_imputer(

@@ -13,7 +13,7 @@ from daemon.assembly import Daemon
 
 
 @contextmanager
-def running(file: Path) -> Iterator[None]:
+def running(file: Path) -> Iterator[Daemon]:
     """Runs it in a thread of its own until the block ends; what it raises is raised then."""
     made: Queue[Daemon] = Queue()
 
@@ -30,7 +30,7 @@ def running(file: Path) -> Iterator[None]:
         done = other.submit(run)
         daemon = made.get(timeout=30)
         try:
-            yield
+            yield daemon
         finally:
             daemon.stop()
             done.result()

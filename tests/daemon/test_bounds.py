@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from daemon import bounds, service
+from daemon import bounds, upkeep
 from daemon import store as stores
 from daemon.bounds import Limits
 from daemon.decoding import Refusal, RefusalReason
@@ -173,7 +173,7 @@ def test_the_log_of_writes_stays_small(store: Store) -> None:
 def test_a_broker_that_is_away_for_long_gets_what_the_outbox_could_hold(
     setup: Setup, broker: Broker, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "PRUNE_EVERY", 0.0)
+    monkeypatch.setattr(upkeep, "EVERY", 0.0)
     setup.write(store={"max_outbox": 3})
     setup.state.mkdir()
     store = Store(setup.state / "store.sqlite")
@@ -199,7 +199,7 @@ def test_the_broker_no_longer_retains_the_state_of_a_forgotten_machine(
     monkeypatch: pytest.MonkeyPatch,
     settled: None,
 ) -> None:
-    monkeypatch.setattr(service, "PRUNE_EVERY", 0.0)
+    monkeypatch.setattr(upkeep, "EVERY", 0.0)
     setup.write(alerts={"silent_after": "off"})
     with running(setup.file):
         wait_until(lambda: client.last("anomalyd/status"), "the connection")

@@ -74,6 +74,7 @@ def test_garbled_bytes_cost_a_connection_and_not_the_daemon(
 ) -> None:
     heard = answers(ACCEPTED_5 + garbage + b"\x30\x02\xff\xff")
     daemon = run_daemon(config(tmp_path, answers.port))  # type: ignore[attr-defined]
+    daemon.wait("broker_lost", reason="protocol_error")
     wait_until(lambda: len(heard) >= 2, "connections")
     assert all(first.startswith(b"\x10") for first in heard)
     assert daemon.end() == 0

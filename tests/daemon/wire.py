@@ -17,6 +17,9 @@ class Wire(Connection):
         self.published.append((topic, payload))
         return len(self.published)
 
+    def turned(self) -> bool:
+        return True
+
     def revive(self) -> bool:
         return False
 

@@ -26,6 +26,14 @@ def test_a_manifest_of_an_older_version_has_no_evidence_of_its_threshold() -> No
     assert decode(msgspec.json.encode(content)) == made
 
 
+def test_a_manifest_of_an_older_version_has_no_limits() -> None:
+    content = msgspec.json.decode(encode(manifest()))
+    del content["limits"]
+    del content["sha256"]
+    content["sha256"] = checksum(content)
+    assert decode(msgspec.json.encode(content)).limits is None
+
+
 def edited(change: Callable[[dict[str, Any]], None]) -> bytes:
     content = msgspec.json.decode(encode(manifest()))
     change(content)
@@ -87,6 +95,10 @@ def edited(change: Callable[[dict[str, Any]], None]) -> bytes:
         (
             edited(lambda m: m["error"].update(usual=[1.0])),
             "error.usual: must hold 2 numbers, one per sensor",
+        ),
+        (
+            edited(lambda m: m.update(limits=[4.0, -4.0])),
+            "limits: must be finite and ascend, got (4.0, -4.0)",
         ),
         (
             edited(lambda m: m["grid"].update(interval=0)),

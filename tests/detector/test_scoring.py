@@ -92,6 +92,21 @@ def test_each_sensors_error_is_divided_by_its_usual_error() -> None:
     assert share == pytest.approx(np.array([(1 + 9) / 10, 4 / 0.5]) / 3)
 
 
+def test_a_model_that_reproduces_everything_is_off_by_what_is_beyond_the_limits() -> None:
+    class Same:
+        def reconstruct(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
+            return windows.copy()
+
+    made = msgspec.structs.replace(
+        manifest(sensors=("flow",), window=WindowSpec(length=3)), limits=(-2.0, 4.0)
+    )
+    scoring = detector(msgspec.structs.replace(made, scaler=ScalerSpec("standard", (10.0,), (2.0,))), Same())
+    values = np.array([[[10.0], [18.0], [6.0]], [[math.nan], [24.0], [4.0]]])
+    errors = scoring.errors(scoring.scale(values))
+    assert errors.share[:, 0].tolist() == [0, (3**2 + 1**2) / 2], "in deviations of 2"
+    assert scoring.expected(errors.last[1]) == [6.0], "the limit, in the sensor's own unit"
+
+
 @given(window=arrays(np.float64, (3, 2), elements=VALUE), other=st.floats(-50, 50))
 def test_an_imputed_value_counts_nothing_in_the_error(window: NDArray[np.float64], other: float) -> None:
     window[1, 0] = math.nan

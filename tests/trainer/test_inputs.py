@@ -136,6 +136,37 @@ def test_a_sensor_that_mostly_rests_does_not_outweigh_all_others(scaling: Scalin
     assert 0.5 <= np.ptp(scaled) <= 5
 
 
+@pytest.mark.parametrize("scaling", ["standard", "minmax", "robust"])
+@pytest.mark.parametrize("kind", [None, "counter"])
+def test_a_lone_sensor_has_limits_at_four_deviations(scaling: ScalingMethod, kind: str | None) -> None:
+    steps = np.random.default_rng(0).gamma(2, size=300)
+    values = steps if kind is None else steps.cumsum()
+    channels = {} if kind is None else {"meter": Channel("counter")}
+    learned = fit(values[:, None], ("meter",), channels, scaling=scaling)
+    seen = steps if kind is None else steps[1:]
+    assert learned.limits is not None
+    in_its_unit = Scaler(learned.scaler).restore(np.array(learned.limits, np.float32)[:, None])
+    expected = [seen.mean() - 4 * seen.std(), seen.mean() + 4 * seen.std()]
+    assert in_its_unit[:, 0] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("sensors", "channels"),
+    [
+        (("flow", "load"), {}),
+        (("mode",), {"mode": Channel("category")}),
+        (("valve",), {"valve": Channel("binary")}),
+        (("wind",), {"wind": Channel("angle")}),
+    ],
+)
+def test_sensors_that_are_several_or_no_measurement_have_no_limits(
+    sensors: tuple[str, ...], channels: Mapping[str, Channel]
+) -> None:
+    numbers = [RUN, STOP] if "mode" in channels else [0.0, 1.0]
+    values = np.random.default_rng(0).choice(numbers, (300, len(sensors)))
+    assert fit(values, sensors, channels).limits is None
+
+
 def test_turning_an_angle_changes_no_distance() -> None:
     angle = np.random.default_rng(1).normal(0, 20, size=(100, 1))
     one, other = (

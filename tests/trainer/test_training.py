@@ -10,7 +10,17 @@ from detector.alerts import AlertPolicy
 from detector.history import History
 from detector.manifest import Manifest
 from registry.bundle import load, read, write
-from tests.trainer.examples import CREATED, ID, START, pump, settings, trained, trained_pump, with_values
+from tests.trainer.examples import (
+    CREATED,
+    ID,
+    SECOND,
+    START,
+    pump,
+    settings,
+    trained,
+    trained_pump,
+    with_values,
+)
 from trainer.calibration import replay_rows
 from trainer.finishing import Trained, fingerprint
 from trainer.jobs import Job
@@ -126,6 +136,20 @@ def comparable(manifest: Manifest) -> Manifest:
     }
     threshold = msgspec.structs.replace(manifest.threshold, evidence=None)
     return msgspec.structs.replace(manifest, metrics=metrics, threshold=threshold)
+
+
+@pytest.mark.parametrize("kind", ["pca", "dense"])
+def test_a_lone_sensor_that_creeps_to_a_level_never_seen_is_found(kind: str) -> None:
+    random, time = np.random.default_rng(0), np.arange(1400)
+    level = np.sin(time / 40) + np.clip((time - 1000) / 40, 0, 8)  # no faster than it always moved
+    values = (20 + level + 0.05 * random.normal(size=1400))[:, None]
+    history = History("oven-1", ("temperature",), START + SECOND * time, values, None)
+    made = trained(history.rows(slice(0, 800)), wishes=settings(window=5, model={"kind": kind, "epochs": 5}))
+    said = replay_rows(made.detector, [history], AlertPolicy())
+    score = np.array([scored.score for scored in said.scored])
+    assert score[:990].max() < 1
+    assert (score[-60:] > 1).all()
+    assert said.opened == 1
 
 
 def test_the_same_seed_and_history_give_the_same_bundle(bundle: Trained) -> None:
