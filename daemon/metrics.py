@@ -42,7 +42,7 @@ Word = TypeVar("Word", bound=str)
 PREFIX = "anomalyd"
 PATIENCE = 5.0  # seconds for a request to arrive and its answer to be taken: one is served at a time
 MAX_BUNDLES = 100  # named one by one: a plant may have a model of its own for each of its machines
-PARTS = ("store", "subscription", "bundles")  # of which the daemon can be degraded
+PARTS = ("store", "damage", "subscription", "bundles")  # of which the daemon can be degraded
 JUST_HEARD = "new"  # a machine of which no sample is complete yet
 
 

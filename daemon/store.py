@@ -330,9 +330,10 @@ class Store:
         self._machines, self._layouts = machines, layouts
         self._heard |= heard
         self.outbox += len(numbers) - gone
-        for event, number in (("dead_letter_dropped", dead_letters), ("text_dropped", len(texts[room:]))):
-            if number:
-                self._tally.count(event, "too_many", number)
+        if dead_letters:
+            self._tally.count("dead_letter_dropped", "too_many", dead_letters)
+        if len(texts) > room:
+            self._tally.count("text_dropped", "too_many", len(texts) - room)
         return numbers
 
     def _renumber(self, machine: str) -> int:
