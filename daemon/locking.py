@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+LOCK = "daemon.lock"
+
+
 class LockedError(Exception):
     """Another daemon uses the state directory."""
 
@@ -28,7 +31,7 @@ class StateLock:
         path = state_dir
         try:
             state_dir.mkdir(parents=True, exist_ok=True)
-            path = state_dir / "daemon.lock"
+            path = state_dir / LOCK
             self._file = path.open("a+")
         except OSError as error:
             raise OSError(f"{state_dir}: must be writable, got {error.strerror} for {path}") from error

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import paho.mqtt.client as paho
 import structlog
-from paho.mqtt.enums import CallbackAPIVersion
 
-from daemon.connection import tls_context
+from daemon.login import connect_options, new_client
 from daemon.transaction import Transaction
-from detector.alerts import OpenAlert, Severity
+from detector.alerts import OpenAlert, OpenSilence, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +30,7 @@ class _Alert(msgspec.Struct, frozen=True):
     id: str
     opened_at: datetime
     severity: Severity
-    peak_score: float
+    peak_score: float | None
 
 
 class _State(msgspec.Struct, frozen=True):
@@ -39,25 +38,14 @@ class _State(msgspec.Struct, frozen=True):
     alert: _Alert | None
 
 
-def retained_alerts(settings: Settings, password: Secret | None) -> dict[str, OpenAlert]:
+def retained_alerts(settings: Settings, password: Secret | None) -> dict[str, OpenAlert | OpenSilence]:
     """The open alert of each machine by its retained state; without an answer, none.
 
     Over a connection of its own: the session's would bring all waiting readings first.
     """
     mqtt = settings.mqtt
-    five = mqtt.version == "5"
     found: SimpleQueue[tuple[str, bytes] | None] = SimpleQueue()
-    client = paho.Client(
-        CallbackAPIVersion.VERSION2,
-        client_id=f"{mqtt.client_id}-recovery",
-        protocol=paho.MQTTv5 if five else paho.MQTTv311,
-        clean_session=None if five else True,
-        reconnect_on_failure=False,
-    )
-    if mqtt.username is not None:
-        client.username_pw_set(mqtt.username, password.value if password else None)
-    if mqtt.tls.enabled:
-        client.tls_set_context(tls_context(mqtt.tls))
+    client = new_client(mqtt, f"{mqtt.client_id}-recovery", password, clean=True, again=False)
     client.connect_timeout = ASK_WITHIN
 
     def subscribe(*_: Any) -> None:  # noqa: ANN401 - as paho has it
@@ -72,7 +60,7 @@ def retained_alerts(settings: Settings, password: Secret | None) -> dict[str, Op
     client.on_message = take
     states: list[tuple[str, bytes]] = []
     try:
-        client.connect(mqtt.host, mqtt.broker_port, keepalive=10)
+        client.connect(mqtt.host, mqtt.broker_port, **connect_options(settings, clean=True, session_expiry=0))
         client.loop_start()
         _collect(found, states)
     except OSError as error:
@@ -80,7 +68,7 @@ def retained_alerts(settings: Settings, password: Secret | None) -> dict[str, Op
     finally:
         client.disconnect()
         client.loop_stop()
-    alerts = {}
+    alerts: dict[str, OpenAlert | OpenSilence] = {}
     for topic, payload in states:
         named = _open_alert(payload)
         if named is not None and settings.state.topic.replace("{machine}", named[0]) == topic:
@@ -104,7 +92,7 @@ def _collect(found: SimpleQueue[tuple[str, bytes] | None], states: list[tuple[st
         raise TimeoutError("the broker did not answer the subscription")
 
 
-def _open_alert(payload: bytes) -> tuple[str, OpenAlert] | None:
+def _open_alert(payload: bytes) -> tuple[str, OpenAlert | OpenSilence] | None:
     try:
         state = msgspec.json.decode(payload, type=_State)
     except ValueError:  # msgspec raises more than its own errors on bad text
@@ -113,15 +101,18 @@ def _open_alert(payload: bytes) -> tuple[str, OpenAlert] | None:
     if alert is None:
         return None
     at = round(alert.opened_at.astimezone(UTC).timestamp() * 1000)
+    if alert.peak_score is None:
+        return state.machine, OpenSilence(alert.id, at, at)
     return state.machine, OpenAlert(alert.id, at, alert.peak_score, alert.severity, at)
 
 
-def adopt(alerts: Mapping[str, OpenAlert], pipeline: Pipeline) -> Transaction:
+def adopt(alerts: Mapping[str, OpenAlert | OpenSilence], pipeline: Pipeline) -> Transaction:
     """Takes up the open alerts of machines that the pipeline does not know; what that leaves behind."""
     transaction = Transaction()
     for name, alert in alerts.items():
         machine = None if pipeline.machine(name) is not None else pipeline.adopt(name, alert)
         if machine is not None:
             transaction.snapshots[name] = machine.snapshot()
-            transaction.opened.append((name, alert.id, alert.opened_at))
+            if isinstance(alert, OpenAlert):
+                transaction.opened.append((name, alert.id, alert.opened_at))
     return transaction

@@ -42,6 +42,11 @@ NEW_MACHINE = (
 )
 APART = 60_000  # milliseconds that readings of before and after keep, where the times came a second time
 SETTLING = 86_400.0  # seconds that a daemon runs before it forgets a machine
+# Of two readings of one time that were both taken, each may have values that the other lacks.
+INSERT_READING = (
+    "INSERT INTO readings VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE "
+    "SET numbers = larger(numbers, excluded.numbers) WHERE numbers IS NOT excluded.numbers"
+)
 BUSY = 500  # milliseconds that a commit waits for another process; who waits sees no signal
 # Pages of 4 KiB in the log before they go to the file. Readings of many machines touch the same pages again
 # and again: at 1,000 machines this takes a third of the time that SQLite's own 1,000 pages take.
@@ -155,6 +160,7 @@ class Store:
                 self._version(database)
                 damage = flaw(database)
             if damage is None:
+                database.create_function("larger", 2, _larger, deterministic=True)
                 database.execute("PRAGMA journal_mode = WAL")
                 database.execute(f"PRAGMA synchronous = {self._durability}")
                 database.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT}")
@@ -256,7 +262,7 @@ class Store:
             done = 0
             for place in [*transaction.begins, len(transaction.readings)]:
                 many(
-                    "INSERT OR IGNORE INTO readings VALUES (?, ?, ?, ?)",
+                    INSERT_READING,
                     [
                         (machines[r.machine], r.at, layouts[r.sensors], r.values.tobytes())
                         for r in transaction.readings[done:place]
@@ -550,6 +556,13 @@ class Store:
             (before,),
         )
         return {number: name for number, name in rows if name not in self._heard}
+
+
+def _larger(numbers: bytes, others: bytes) -> bytes:
+    """What counts of two values of one time, as in the sampler: one that is there, and the larger one."""
+    if len(numbers) != len(others):  # the stored one is damaged
+        return others
+    return np.fmax(np.frombuffer(numbers), np.frombuffer(others)).tobytes()
 
 
 def now() -> int:

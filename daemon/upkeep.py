@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from daemon.publisher import Publisher
     from daemon.store import Store
     from daemon.tally import Tally
+    from detector.events import Event
     from detector.pipeline import Pipeline
 
 EVERY = 10.0  # seconds between steps, while nothing is too old
@@ -36,10 +37,10 @@ class Upkeep:
         self._tally = tally
         self._due = self._size_told_until = 0.0
 
-    def step(self, options: Options, pipeline: Pipeline) -> None:
+    def step(self, options: Options, pipeline: Pipeline) -> list[Event]:
         """Deletes what exceeds the bounds; machines that are forgotten leave the pipeline and the broker."""
         if time.monotonic() < self._due:
-            return
+            return []
         limits = Limits(milliseconds(options.keep), options.max_size, options.max_outbox)
         try:
             # The broker must hear of machines that are forgotten: it retains their states.
@@ -48,15 +49,17 @@ class Upkeep:
             reason, path = reasons.of_store(error), str(self._store.path)
             self._tally.count("store_failed", reason, detail=str(error), doing="prune", path=path)
             self._due = time.monotonic() + EVERY
-            return
+            return []
         if pruned.old + pruned.over == 0:  # else there may be more: again at the next tick
             self._due = time.monotonic() + EVERY
         self._tell(pruned, limits)
         self._publisher.withdraw(pruned.outgoing)
+        events = []
         for name in (*pruned.machines, *self._strangers(pipeline, now() - limits.keep)):
-            pipeline.forget(name)
+            events += pipeline.forget(name, now())
             self._announcer.forget(name)
             self._tally.report("machine_forgotten", level="info", machine=name)
+        return events
 
     def _tell(self, pruned: Pruned, limits: Limits) -> None:
         if pruned.dead_letters:

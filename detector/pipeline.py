@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from detector.alerts import AlertTracker
+from detector.alerts import AlertTracker, OpenAlert
 from detector.clock import ClockFault
 from detector.events import ClockFailed, Event, MachineState, ReadingDropped, ValueIgnored
 from detector.fleet import Fleet
+from detector.health import HealthPolicy
 from detector.machine import Machine, Snapshot
 from detector.reading import Dropped, Ignored, Reading
 from detector.stream import StreamPolicy
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from detector.alerts import AlertPolicy, OpenAlert
+    from detector.alerts import AlertPolicy, OpenSilence
     from detector.sampler import Sample
     from detector.scoring import Detector
 
@@ -45,13 +46,21 @@ MAX_CELLS = 2**18  # numbers in all their windows: 1 MiB, so that they stay in t
 
 
 class _Turn(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """A sample that waits for the scoring of the window that ends at it; `row` is None without one."""
+    """A sample that waits for the scoring of the window that ends at it.
+
+    Attributes:
+        number: Its number among those of its fleet.
+        row: The row of the window's score; None where no window ends at it.
+        full: Whether the window is.
+    """
 
     machine: Machine
     fleet: Fleet
     at: int
     values: NDArray[np.float64]
+    number: int
     row: int | None
+    full: bool
 
 
 class Pipeline:
@@ -61,10 +70,18 @@ class Pipeline:
     by those of `on_readings(b)`.
     """
 
-    def __init__(self, champions: Champions, *, stream: StreamPolicy, alerts: AlertPolicy) -> None:
+    def __init__(
+        self,
+        champions: Champions,
+        *,
+        stream: StreamPolicy,
+        alerts: AlertPolicy,
+        health: HealthPolicy | None = None,
+    ) -> None:
         self.champions = champions
         self._stream = stream
         self._policy = alerts
+        self._health = health or HealthPolicy()
         self._machines: dict[str, Machine] = {}
         self._fleets: dict[Detector, Fleet] = {}
         self._busy: set[Fleet] = set()  # those that took anything since the last scoring
@@ -110,20 +127,26 @@ class Pipeline:
         machine.restore(snapshot, readings)
         self._machines[name] = machine
 
-    def adopt(self, name: str, alert: OpenAlert) -> Machine | None:
+    def adopt(self, name: str, alert: OpenAlert | OpenSilence) -> Machine | None:
         """Takes up a machine of which nothing but an open alert is known; None: there is no room for it."""
         if len(self._machines) >= self._stream.max_machines:
             return None
-        tracker = AlertTracker(alert=alert)
-        state, since = MachineState.ALERT, alert.opened_at
-        self.restore(name, Snapshot(None, None, None, None, tracker, state, since), ())
+        since, silence = alert.opened_at, None
+        tracker, state = AlertTracker(), MachineState.SILENT
+        if isinstance(alert, OpenAlert):
+            tracker, state = AlertTracker(alert=alert), MachineState.ALERT
+        else:
+            silence = alert
+        self.restore(name, Snapshot(None, None, None, None, tracker, state, since, silence=silence), ())
         return self._machines[name]
 
-    def forget(self, name: str) -> None:
-        """Forgets a machine; its next reading is its first."""
+    def forget(self, name: str, now: int) -> list[Event]:
+        """Forgets a machine, whose next reading is its first; an alert about its silence closes."""
         machine = self._machines.pop(name, None)
-        if machine is not None:
-            machine.serve(None)
+        if machine is None:
+            return []
+        machine.serve(None)
+        return [] if machine.silence is None else machine.end_silence(now)[:1]
 
     def swap(self, champions: Champions, recent: Callable[[str, Detector], Iterable[Reading]]) -> list[str]:
         """Puts other detectors into service, between two steps.
@@ -154,7 +177,7 @@ class Pipeline:
         if detector is None:
             return None
         if detector not in self._fleets:
-            self._fleets[detector] = Fleet(detector)
+            self._fleets[detector] = Fleet(detector, self._health)
         return self._fleets[detector]
 
     def _take(self, reading: Reading, events: list[Event]) -> None:
@@ -169,6 +192,8 @@ class Pipeline:
         if isinstance(samples, Dropped):
             self._turns.append([ReadingDropped(reading, samples)])
             return
+        if machine.silence is not None and reading.received_at is not None:
+            self._turns.append(machine.end_silence(reading.received_at))
         window = machine.window
         if window is None:
             self._turns.append(machine.wait(reading.at))
@@ -185,8 +210,8 @@ class Pipeline:
             row = window.push(sample)
             if row is not None:
                 self._cells += fleet.cells
-            if row is not None or not window.full():
-                self._turns.append(_Turn(machine, fleet, sample.at, sample.values, row))
+            number = fleet.followed + len(fleet.slots) - 1
+            self._turns.append(_Turn(machine, fleet, sample.at, sample.values, number, row, window.full()))
 
     def _sample(self, machine: Machine, reading: Reading, events: list[Event]) -> list[Sample] | Dropped:
         """What the machine makes of it; if it proves that the clock was set back, from a new start."""
@@ -210,11 +235,17 @@ class Pipeline:
         for turn in self._turns:
             if isinstance(turn, list):
                 events += turn
-            elif turn.row is None:
-                events += turn.machine.warm_up(turn.at)
-            else:
+                continue
+            changes = turn.fleet.watch.changes
+            if changes and turn.number in changes:
+                events += turn.machine.sense(turn.at, changes[turn.number])
+            if turn.row is not None:
                 assert turn.fleet.scores is not None
                 events += turn.machine.judge(turn.at, turn.values, turn.fleet.scores, turn.row)
+            elif not turn.full:
+                events += turn.machine.warm_up(turn.at)
+        for fleet in self._busy:
+            fleet.forget()
         self._busy.clear()
         self._turns.clear()
         self._cells = 0

@@ -17,7 +17,7 @@ from daemon import integrity
 from daemon.bounds import Limits
 from daemon.store import Store, StoreError
 from daemon.transaction import Transaction
-from detector.alerts import AlertTracker, OpenAlert, Severity
+from detector.alerts import AlertTracker, OpenAlert, OpenSilence, Severity
 from detector.events import MachineState
 from detector.machine import Snapshot
 from detector.reading import Reading
@@ -279,6 +279,7 @@ def test_retained_states_of_any_kind_are_borne(setup: Setup, client: Client, rea
     }
     retained = {
         "good": json.dumps({"machine": "good", "state": "alert", "alert": good, "more": 1}),
+        "mute": json.dumps({"machine": "mute", "alert": good | {"id": "5e1f", "peak_score": None}}),
         "calm": json.dumps({"machine": "calm", "alert": None}),
         "text": "x",
         "list": "[]",
@@ -290,11 +291,12 @@ def test_retained_states_of_any_kind_are_borne(setup: Setup, client: Client, rea
         client.retain(f"anomalyd/{name}/state", payload.encode())
     wait_until(lambda: client.confirmed == len(retained), "the states")
     daemon = ready()
-    assert daemon.wait("alerts_recovered")["machines"] == ["good"]
+    assert sorted(daemon.wait("alerts_recovered")["machines"]) == ["good", "mute"]
     daemon.end()
     store = Store(setup.state / "store.sqlite", read_only=True)
-    ((name, snapshot),) = store.snapshots()
-    assert name == "good"
-    assert snapshot.alerts.alert == OpenAlert("9f0c", AT, 7.5, Severity.CRITICAL, AT)
+    snapshots = dict(store.snapshots())
+    assert set(snapshots) == {"good", "mute"}
+    assert snapshots["mute"].silence == OpenSilence("5e1f", AT, AT)
+    assert snapshots["good"].alerts.alert == OpenAlert("9f0c", AT, 7.5, Severity.CRITICAL, AT)
     assert store.alerted("good") == [(AT, None)]
     store.close()

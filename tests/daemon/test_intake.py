@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from daemon.intake import CROWD, Disconnected, Intake, Message
+from daemon.intake import CROWD, Intake, Message, Unsubscribed
 
 
 def message(number: int, qos: int, payload: bytes = b"x") -> Message:
@@ -41,7 +41,7 @@ def test_at_qos_1_nothing_is_turned_away_and_the_connection_is_told_to_stop_read
 
 def test_what_the_network_has_to_say_is_heard_however_full_it_is() -> None:
     intake = Intake(most=1)
-    lost = Disconnected("network", "reset", refused=False)
-    for item in (message(0, 0), message(1, 0), lost):
+    ended = Unsubscribed(("t",))
+    for item in (message(0, 0), message(1, 0), ended):
         intake.put(item)
-    assert intake.take(0, 0.0) == ([], [lost])
+    assert intake.take(0, 0.0) == ([], [ended])
