@@ -42,6 +42,7 @@ class Pruned(msgspec.Struct):
         machines: Machines that are forgotten.
         outgoing: Numbers of publications that will not be sent.
         dead_letters: Dead letters that were too many bytes.
+        layouts: Numbers of combinations of sensors that no reading has any more.
     """
 
     old: int = 0
@@ -49,6 +50,7 @@ class Pruned(msgspec.Struct):
     machines: tuple[str, ...] = ()
     outgoing: tuple[int, ...] = ()
     dead_letters: int = 0
+    layouts: tuple[int, ...] = ()
 
 
 def prune_outbox(database: sqlite3.Connection, most: int, now: int) -> tuple[int, ...]:

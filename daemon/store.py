@@ -25,6 +25,7 @@ from daemon.intake import Message
 from daemon.integrity import Damage, damaged, emptied, flaw, salvage, set_aside
 from daemon.retention import Retention
 from daemon.schema import SCHEMA, migrate
+from daemon.sweep import Sweep
 from daemon.tally import Tally
 from detector.grid import Grid
 from detector.history import History, merged
@@ -201,6 +202,7 @@ class Store:
 
     def _remember(self, database: sqlite3.Connection) -> None:
         self._retention = Retention(database)
+        self._sweep: Sweep | None = None
         self._machines: dict[str, int] = dict(database.execute("SELECT name, id FROM machines"))
         self._layouts: dict[tuple[str, ...], int] = {
             tuple(msgspec.json.decode(sensors)): number
@@ -333,14 +335,19 @@ class Store:
             failpoint("transaction_written")
         if len(layouts) > len(self._layouts):
             self._names = sum(map(len, layouts))
+        if self._sweep is not None:
+            self._sweep.see(layouts[sensors] for sensors in {each.sensors for each in transaction.readings})
         self._machines, self._layouts = machines, layouts
         self._heard |= heard
         self.outbox += len(numbers) - gone
+        self._count_dropped(dead_letters, len(texts[room:]))
+        return numbers
+
+    def _count_dropped(self, dead_letters: int, texts: int) -> None:
         if dead_letters:
             self._tally.count("dead_letter_dropped", "too_many", dead_letters)
-        if len(texts) > room:
-            self._tally.count("text_dropped", "too_many", len(texts) - room)
-        return numbers
+        if texts:
+            self._tally.count("text_dropped", "too_many", texts)
 
     def _renumber(self, machine: str) -> int:
         """Gives a machine another number; what is stored of it keeps the former one."""
@@ -362,7 +369,7 @@ class Store:
         return self._database.execute(statement, values).lastrowid or 0
 
     def room_for(self, sensors: tuple[str, ...]) -> bool:
-        """Whether readings of these sensors can be stored: names are kept for ever, so there is a bound."""
+        """Whether readings of these sensors can be stored: their names are kept in memory."""
         return sensors in self._layouts or self._names < MAX_NAMES
 
     def marked(self, after: int, most: int) -> list[tuple[int, Message | None]]:
@@ -524,6 +531,10 @@ class Store:
         for name in pruned.machines:
             del self._machines[name]
         self.outbox -= len(pruned.outgoing)
+        if pruned.layouts:
+            gone = {*pruned.layouts}
+            self._layouts = {names: number for names, number in self._layouts.items() if number not in gone}
+            self._names = sum(map(len, self._layouts))
         return pruned
 
     def _prune(self, limits: Limits, now: int, *, forget: bool) -> Pruned:
@@ -542,7 +553,18 @@ class Store:
                 failpoint("readings_pruned")
             machines = tuple(name for number, name in silent.items() if self._retention.forget(number))
             outgoing = prune_outbox(database, limits.max_outbox, now)
-            return Pruned(old, over, machines, outgoing, prune_dead_letters(database))
+            layouts = self._prune_layouts(database, (*self._machines.values(), *ended))
+            return Pruned(old, over, machines, outgoing, prune_dead_letters(database), layouts)
+
+    def _prune_layouts(self, database: sqlite3.Connection, machines: Iterable[int]) -> tuple[int, ...]:
+        """Looks for what is unused while there are many; returns what was deleted once all is looked at."""
+        if self._sweep is None and self._names > MAX_NAMES // 2:
+            self._sweep = Sweep(machines, self._layouts.values())
+        if self._sweep is None or not self._sweep.step(database):
+            return ()
+        unused, self._sweep = tuple(self._sweep.unused), None
+        database.executemany("DELETE FROM layouts WHERE id = ?", [(number,) for number in unused])
+        return unused
 
     def _silent(self, database: sqlite3.Connection, before: int) -> dict[int, str]:
         """Machines by number that were not heard since, and have no open alert."""

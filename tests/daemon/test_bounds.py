@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from daemon import bounds, upkeep
+from daemon import bounds, sweep, upkeep
 from daemon import store as stores
 from daemon.bounds import Limits
 from daemon.decoding import Refusal, RefusalReason
@@ -160,6 +160,36 @@ def test_a_clock_that_jumps_makes_no_machine_forgotten(tmp_path: Path) -> None:
     store = Store(tmp_path / "store.sqlite")
     assert store.prune(LIMITS, now=stores.now() + 999 * DAY).machines == ()
     store.close()
+
+
+def test_combinations_of_sensors_that_no_reading_has_make_room_for_others(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stores, "MAX_NAMES", 7)
+    monkeypatch.setattr(sweep, "STEP", 3)
+
+    def one(machine: str, at: int, *sensors: str) -> Reading:
+        return Reading(machine, at, sensors, np.ones(len(sensors)))
+
+    store.commit(Transaction(readings=[one("press", AT, "old", "load"), one("press", AT, "older", "load")]))
+    kept = [one("press", AT + 40 * DAY + n // 2, "flow", *["load"] * (n % 2)) for n in range(12)]
+    store.commit(Transaction(readings=[*kept, one("pump", AT, "level")]))
+    assert not store.room_for(("new",))
+    assert store.prune(LIMITS, now=AT + 50 * DAY).old == 2
+    store.commit(Transaction(readings=[one("pump", AT + 1, "older", "load")]))  # it is used again
+    while not (pruned := store.prune(LIMITS, now=AT + 50 * DAY)).layouts:
+        pass
+    assert len(pruned.layouts) == 1
+    assert store.room_for(("new",))
+    readings = [*store.readings("press", 0), *store.readings("pump", 0)]
+    assert {reading.sensors for reading in readings} == {
+        ("flow",),
+        ("flow", "load"),
+        ("level",),
+        ("older", "load"),
+    }
+    store.commit(Transaction(readings=[one("press", AT + 41 * DAY, "old", "load")]))
+    assert len(list(store.readings("press", AT + 41 * DAY))) == 1
 
 
 def test_the_log_of_writes_stays_small(store: Store) -> None:
