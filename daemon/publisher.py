@@ -14,7 +14,7 @@ from daemon.failpoints import failpoint
 from daemon.rivalry import SHORT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from daemon.connection import Connection
     from daemon.intake import Connected, Published
@@ -86,6 +86,13 @@ class Publisher:
         """Puts a message at the end; without a connection it is dropped, since `restart` brings it again."""
         if self.connected():
             self._waiting.append(outgoing)
+
+    def withdraw(self, numbers: Iterable[int]) -> None:
+        """Sends no more of what left the outbox otherwise, but for what is on its way."""
+        gone = frozenset(numbers)
+        self._waiting = deque(each for each in self._waiting if each.number not in gone)
+        for held in self._held.values():
+            held.waiting = [each for each in held.waiting if each.number not in gone]
 
     def end(self, outgoing: Outgoing) -> None:
         """Puts a message in place of all that waits: the outbox keeps it for the next start."""
