@@ -124,6 +124,11 @@ class Detector:
 
         The missing values of `windows` are filled in place.
         """
+        errors, _ = self.reconstructed(windows)
+        return errors
+
+    def reconstructed(self, windows: NDArray[np.float32]) -> tuple[Errors, NDArray[np.float32]]:
+        """The same with what the model answers, shape (N, T, C)."""
         count, length, _ = windows.shape
         width = len(self.manifest.sensors)
         # Scaled values are bounded, so a sum is NaN if and only if one of them is.
@@ -148,12 +153,13 @@ class Detector:
             if self._absolute
             else np.einsum("ntf,ntf->nf", difference, difference)
         )
-        return Errors(
+        errors = Errors(
             share=self.columns.summed(summed) / (np.maximum(there, 1.0)[:, None] * self._usual),
             coverage=there / (length * width),
             missing=missing,
             last=rebuilt[:, -1, :].copy(),
         )
+        return errors, rebuilt
 
     def usable(self, errors: Errors) -> list[bool]:
         """Whether windows are scored: enough values were there, and the model's answer is finite."""

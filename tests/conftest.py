@@ -8,11 +8,16 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import settings
 
 from config import Settings, load
 from tests.real_broker import MOSQUITTO, OPEN, Broker
 from tests.real_client import Client
 from tests.real_daemon import Daemon
+
+# No test depends on how fast the machine is.
+settings.register_profile("anomalyd", deadline=None)
+settings.load_profile("anomalyd")
 
 
 @pytest.fixture

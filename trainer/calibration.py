@@ -9,10 +9,10 @@ import numpy as np
 
 from detector.alerts import AlertPolicy, Change
 from detector.events import AlertChanged, Scored
-from detector.history import segments, windows
 from detector.pipeline import Champions, Pipeline
 from detector.replay import replay
 from detector.stream import StreamPolicy
+from trainer.scorable import scorable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from detector.scoring import Detector
     from trainer.parts import Parts
 
-CHUNK = 1024  # windows reconstructed at once
 SMALLEST_USUAL = 1e-12  # where the model knows all of them by heart
 LEAST_USUAL = 1e-3  # of the sensors' mean: one that the model knows by heart must not outweigh all others
 
@@ -106,14 +105,9 @@ def mean_errors(detector: Detector, histories: Sequence[History]) -> NDArray[np.
     manifest = detector.manifest
     total, count = np.zeros(len(manifest.sensors)), 0
     for history in histories:
-        chosen = history.select(manifest.sensors)
-        counters = detector.columns.counters
-        for segment in segments(chosen, manifest.grid, manifest.window.max_gap, counters):
-            ending = windows(segment, manifest.window)
-            for start in range(0, len(ending), CHUNK):
-                errors = detector.errors(detector.scale(ending[start : start + CHUNK]))
-                enough = manifest.window.scorable(errors.coverage)
-                total += errors.share[enough].sum(axis=0)
-                count += int(enough.sum())
+        for stretch in scorable(history, manifest.grid, manifest.window, detector):
+            for windows in stretch.windows(stretch.starts):
+                total += detector.errors(windows).share.sum(axis=0)
+                count += len(windows)
     # `share` is a part of the mean over all F sensors
     return total * len(manifest.sensors) / count if count else np.full(len(manifest.sensors), np.nan)

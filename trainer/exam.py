@@ -9,6 +9,7 @@ the order counts in which a detector ranks them. No threshold is needed.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 LASTING = 60  # rows of a fault, where there are enough; the daemon's alerts open within a few
 LEAD = 2  # normal rows before a fault, as a multiple of it: a third of the rows that count are faulty
 LEAST = 3  # rows to put faults into: as many faulty ones as normal ones before them, and some to choose from
+REMEMBERED = 0.01  # share of what was before the context: far below the differences that rank detectors
 EACH = 4  # faults of each kind and strength: 72 in all, which are replayed in about a second
 UNEXPLAINED_WEIGHT = 0.02  # breaks ties: see docs/tuning.md for how little it is worth
 
@@ -120,6 +122,8 @@ def exam(
     *,
     calibration_share: float,
     longest: int,
+    smoothing: float,
+    stride: int,
     seed: int,
     channels: Collection[str] = (),
 ) -> Exam:
@@ -129,7 +133,10 @@ def exam(
         histories: As for training.
         calibration_share: Share of the normal rows that is held back, and again of the others.
         longest: Samples in the longest window of any detector: so many rows and more come before the
-            ones that count, so that all windows of all detectors are filled by then.
+            ones that count, so that all windows of all detectors are filled by then,
+        smoothing: The largest weight of the past in any detector's error: and so many more that it has
+            forgotten what was before.
+        stride: Samples from window to window.
         seed: Of where the faults are.
         channels: Sensors that are no plain measurements, and have no faults.
 
@@ -145,7 +152,7 @@ def exam(
             "history: must hold a plain sensor whose value changes, and rows to put faults into, "
             f"got {counted(len(deviations), 'such sensor')} and {counted(most, 'row')}"
         )
-    context = 2 * longest  # the smoothed error has forgotten its start by then
+    context = longest + stride * _forgets(smoothing)
     return Exam(
         fitted_on=not_held_back,
         normal=parts.calibration,
@@ -157,6 +164,11 @@ def exam(
             if history.label is not None and (history.label == ANOMALOUS).any()
         ),
     )
+
+
+def _forgets(smoothing: float) -> int:
+    """Windows after which so little as `REMEMBERED` is left of an error in its average."""
+    return math.ceil(math.log(REMEMBERED) / math.log(smoothing)) if smoothing > 0 else 0
 
 
 def _deviations(histories: Sequence[History], channels: Collection[str]) -> dict[str, float]:

@@ -171,11 +171,13 @@ def refit(
     return fitted
 
 
-def check_fall(autoencoders: Sequence[Autoencoder], windows: Sequence[Windows]) -> list[Unusable | None]:
+def check_fall(
+    autoencoders: Sequence[Autoencoder], windows: Sequence[Windows], columns: Sequence[Columns]
+) -> list[Unusable | None]:
     """Per machine, whether fitting was in vain.
 
     That is where the autoencoder reconstructs its windows no better than their mean does, which is
-    what a model without any code would answer.
+    what a model without any code would answer; or where it ran away, as nothing stops it in `refit`.
     """
     if not autoencoders:
         return []
@@ -185,12 +187,14 @@ def check_fall(autoencoders: Sequence[Autoencoder], windows: Sequence[Windows]) 
         one.error_of_mean(autoencoder.architecture.is_binary)
         for autoencoder, one in zip(autoencoders, windows, strict=True)
     ]
-    return list(map(_check_fall, losses, plain))
+    return list(map(_check_fall, losses, plain, windows, columns))
 
 
-def _check_fall(loss: float, plain: float) -> Unusable | None:
+def _check_fall(loss: float, plain: float, windows: Windows, columns: Columns) -> Unusable | None:
     if loss < plain:
         return None
+    if not math.isfinite(loss):
+        return Unusable(f"history: must keep the loss finite, got {loss:.4g}; {_exploded(windows, columns)}")
     return Unusable(
         f"history: must let the loss fall below {plain:.4g}, the error of always answering the mean, "
         f"got {loss:.4g}; anomalyd check-data shows what is in it, and a smaller "
@@ -203,14 +207,19 @@ def check_finite(epochs: Sequence[Epoch], windows: Windows, columns: Columns) ->
     last = epochs[-1]
     if math.isfinite(last.loss) and math.isfinite(last.validation_loss):
         return None
+    return Unusable(
+        f"history: must keep the loss finite, got {last.loss:.4g} in fitting and {last.validation_loss:.4g} "
+        f"in validation after epoch {last.epoch}; {_exploded(windows, columns)}"
+    )
+
+
+def _exploded(windows: Windows, columns: Columns) -> str:
     reach = np.abs(windows.rows).max(axis=0)
     wild = int(reach.argmax())
     sensor = columns.sensors[int(np.searchsorted(columns.starts, wild, side="right")) - 1]
-    return Unusable(
-        f"history: must keep the loss finite, got {last.loss:.4g} in fitting and {last.validation_loss:.4g} "
-        f"in validation after epoch {last.epoch}; {sensor} exploded, whose scaled values reach "
-        f"{reach[wild]:.4g}; anomalyd check-data shows what is in it, and a smaller "
-        "trainer.model.learning_rate may help"
+    return (
+        f"{sensor} exploded, whose scaled values reach {reach[wild]:.4g}; anomalyd check-data shows what is "
+        "in it, and a smaller trainer.model.learning_rate may help"
     )
 
 

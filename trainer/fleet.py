@@ -122,7 +122,10 @@ def _fit_group(
         seeds=seeds * len(group),
         progress=teller.tried,
     )
-    falls = check_fall([model for model, _ in tried], _repeated(fitted_on, members))
+    columns = [one.fit.columns for one in group]
+    falls = check_fall(
+        [model for model, _ in tried], _repeated(fitted_on, members), _repeated(columns, members)
+    )
     outcomes: list[tuple[Prepared, Fitted | Unusable]] = []
     good: list[tuple[Prepared, list[tuple[Epoch, ...]]]] = []
     for one, some, own, own_falls in zip(
@@ -153,7 +156,8 @@ def _fit_group(
             f"again with the validation rows, epoch {epoch}/{most}", epoch / most
         ),
     )
-    falls = check_fall(models, _repeated(windows, members))
+    columns = [one.fit.columns for one, _ in good]
+    falls = check_fall(models, _repeated(windows, members), _repeated(columns, members))
     for (one, histories), own_models, some, own_falls in zip(
         good, _by_machine(models, members), windows, _by_machine(falls, members), strict=True
     ):

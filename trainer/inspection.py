@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
-from detector.history import segments, window_starts
 from detector.scoring import total
+from trainer.scorable import scorable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
 
     from detector.history import History
     from detector.scoring import Detector
-
-CHUNK = 1024  # windows reconstructed at once
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,49 +53,38 @@ class Inspected:
 
 def inspect(detector: Detector, histories: Sequence[History], *, most: int) -> Inspected | None:
     """Looks at most at so many windows, spread evenly over the histories; None where there is none."""
-    count = sum(len(starts) for history in histories for _, starts, _ in _scorable(detector, history))
+    manifest = detector.manifest
+    count = sum(
+        len(stretch.starts)
+        for history in histories
+        for stretch in scorable(history, manifest.grid, manifest.window, detector)
+    )
     parts = list(inspections(detector, histories, step=max(1, -(-count // most))))
     return Inspected.together(parts) if parts else None
 
 
 def inspections(detector: Detector, histories: Sequence[History], *, step: int = 1) -> Iterator[Inspected]:
     """Looks at every scorable window, or at every `step`-th, some at a time."""
-    length = detector.manifest.window.length
+    manifest = detector.manifest
     skip = 0  # windows until the next one that is looked at
     for number, history in enumerate(histories):
-        for values, starts, times in _scorable(detector, history):
-            chosen = np.arange(skip, len(starts), step)
-            skip = (skip - len(starts)) % step
-            views = sliding_window_view(values, length, axis=0) if len(chosen) else None
-            for first in range(0, len(chosen), CHUNK):
-                assert views is not None
-                some = chosen[first : first + CHUNK]
-                windows = np.ascontiguousarray(views[starts[some]].transpose(0, 2, 1))
+        for stretch in scorable(history, manifest.grid, manifest.window, detector):
+            starts = stretch.starts[skip::step]
+            skip = (skip - len(stretch.starts)) % step
+            done = 0
+            for windows in stretch.windows(starts):
                 there = ~np.isnan(windows)
-                errors = detector.errors(windows)  # fills what is missing
+                errors, rebuilt = detector.reconstructed(windows)  # fills what is missing
+                some = starts[done : done + len(windows)]
                 fresh = np.zeros(len(some), np.bool_)
-                fresh[0] = first == 0
+                fresh[0] = done == 0
+                done += len(some)
                 yield Inspected(
                     history=np.full(len(some), number),
-                    at=times[starts[some] + length - 1],
+                    at=stretch.at[some + stretch.length - 1],
                     fresh=fresh,
                     windows=windows,
                     there=there,
-                    rebuilt=detector.model.reconstruct(windows),
-                    error=total(errors.share, detector.manifest.error.kind),
+                    rebuilt=rebuilt,
+                    error=total(errors.share, manifest.error.kind),
                 )
-
-
-def _scorable(
-    detector: Detector, history: History
-) -> Iterator[tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.int64]]]:
-    """Of each segment the scaled rows, the first rows of its scorable windows, and the rows' times."""
-    manifest = detector.manifest
-    if not len(history):
-        return
-    grid = manifest.grid.of_machine(int(history.at[0]))
-    chosen, counters = history.select(manifest.sensors), detector.columns.counters
-    for segment in segments(chosen, manifest.grid, manifest.window.max_gap, counters):
-        starts, coverage = window_starts(segment, manifest.window)
-        times = segment.slots * grid.interval + grid.phase
-        yield detector.scale(segment.values), starts[manifest.window.scorable(coverage)], times

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
-from detector.history import segments, window_starts
+from trainer.scorable import scorable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,11 +15,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from detector.grid import Grid
-    from detector.history import History, Segment
+    from detector.history import History
     from detector.inputs import Inputs
     from detector.manifest import WindowSpec
+    from trainer.scorable import Stretch
 
-PIECE = 1024  # windows imputed at once: 8 MB at 30 samples of 64 sensors
 SMALL = 1e-7  # keeps the logarithm of a probability finite
 MOST_IMPUTED = 50_000_000  # numbers in windows with rows of their own: 200 MB
 
@@ -92,40 +91,34 @@ class Preparation:
         """
         length, width = self._spec.length, self.inputs.columns.width
         found = [
-            self._scorable(segment)
+            (stretch, self._alone(stretch))
             for history in histories
-            for segment in segments(history, self._grid, self._spec.max_gap, self.inputs.columns.counters)
+            for stretch in scorable(history, self._grid, self._spec, self.inputs)
         ]
-        alone = sum(int(own.sum()) for _, _, own in found)
+        alone = sum(int(own.sum()) for _, own in found)
         step = max(1, -(-alone * length * width // most_imputed))
         rows, starts, count = [np.empty((0, width), np.float32)], [np.empty(0, np.intp)], 0
-        for scaled, first, own in found:
-            if not len(first):
+        for stretch, own in found:
+            if not len(own):
                 continue
-            rows.append(self._filled(scaled[None])[0])
+            rows.append(self._filled(stretch.scaled[None])[0])
             chosen = np.flatnonzero(own)[::step]
-            first_imputed = count + len(scaled)
-            places = count + first
+            first_imputed = count + len(stretch.scaled)
+            places = count + stretch.starts
             places[chosen] = first_imputed + length * np.arange(len(chosen))
             own[chosen] = False
             starts.append(places[~own])
-            views = sliding_window_view(scaled, length, axis=0) if len(chosen) else None
-            for piece in range(0, len(chosen), PIECE):
-                assert views is not None
-                imputed = self._filled(views[first[chosen[piece : piece + PIECE]]].transpose(0, 2, 1))
-                rows.append(imputed.reshape(-1, width))
+            rows += [
+                self._filled(windows).reshape(-1, width)
+                for windows in stretch.windows(stretch.starts[chosen])
+            ]
             count = first_imputed + length * len(chosen)
         return Windows(np.concatenate(rows), np.concatenate(starts).astype(np.int32), length)
 
-    def _scorable(self, segment: Segment) -> tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.bool_]]:
-        """Scaled rows with NaN, first rows of the scorable windows, and which of those begin in a hole."""
-        scaled = self.inputs.scale(segment.values)
-        missing = self.inputs.columns.first(np.isnan(scaled))  # categories that are new, too
-        known = replace(segment, values=np.where(missing, np.nan, segment.values))
-        starts, coverage = window_starts(known, self._spec)
-        first = starts[self._spec.scorable(coverage)]
-        in_hole: NDArray[np.bool_] = np.logical_or.reduce(np.isnan(scaled[first]), axis=1)
-        return scaled, first, in_hole & self.inputs.looks_back
+    def _alone(self, stretch: Stretch) -> NDArray[np.bool_]:
+        """Which windows begin in a hole that is filled from later rows, shape (N,)."""
+        in_hole: NDArray[np.bool_] = np.logical_or.reduce(np.isnan(stretch.scaled[stretch.starts]), axis=1)
+        return in_hole & self.inputs.looks_back
 
     def _filled(self, scaled: NDArray[np.float32]) -> NDArray[np.float32]:
         missing: NDArray[np.bool_] = np.isnan(scaled)

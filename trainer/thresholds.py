@@ -102,6 +102,12 @@ def threshold(held_back: HeldBack, settings: ThresholdSettings) -> Threshold:
         candidates=tuple(_candidate(held_back, method, settings.options(method)) for method in METHODS),
     )
     chosen = evidence.of(settings.method)
+    if not chosen.value > 0:
+        better = max(evidence.candidates, key=lambda one: one.value)
+        raise Unusable(
+            f"trainer.threshold: must be above 0, got {chosen.value:g} by {chosen.label}, as so many "
+            f"held-back windows have no error at all; {better.label} gives {better.value:.4g}"
+        )
     return Threshold(
         value=chosen.value,
         method=settings.method,

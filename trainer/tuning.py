@@ -97,7 +97,9 @@ class Search:
         self.exam: Exam = exam(
             histories,
             calibration_share=wishes.calibration_share,
-            longest=_longest(self.space, wishes),
+            longest=int(_most(self.space, wishes, "window")),
+            smoothing=_most(self.space, wishes, "smoothing"),
+            stride=wishes.stride,
             seed=wishes.seed,
             channels=settings.readings.channels,
         )
@@ -285,7 +287,8 @@ def _rows_needed(wishes: Trainer) -> int:
     return rows
 
 
-def _longest(space: Mapping[str, Range], wishes: Trainer) -> int:
-    """Samples in the longest window that may be tried."""
-    window = space.get("window")
-    return int(window.high) if isinstance(window, Span) else wishes.window
+def _most(space: Mapping[str, Range], wishes: Trainer, option: str) -> float:
+    """The largest number that may be tried for an option."""
+    some = space.get(option)
+    number: float = some.high if isinstance(some, Span) else value_of(wishes, option)
+    return number

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from detector.alerts import AlertPolicy
 from detector.history import ANOMALOUS, NORMAL, UNKNOWN, History
 from detector.manifest import ErrorSpec, ScalerSpec, WindowSpec
 from detector.scoring import Autoencoder, Detector
 from tests.detector.examples import manifest
 from tests.trainer.examples import START, pump, with_values
 from trainer import evaluation
+from trainer.calibration import replay_rows
 from trainer.exam import EACH, Exam, Marks, _said, exam
 from trainer.faults import KINDS, Kind
 from trainer.parts import split
@@ -22,7 +24,7 @@ LONGEST = 20
 
 
 def examined(*histories: History, seed: int = 0) -> Exam:
-    return exam(histories, calibration_share=0.3, longest=LONGEST, seed=seed)
+    return exam(histories, calibration_share=0.3, longest=LONGEST, smoothing=0.8, stride=1, seed=seed)
 
 
 class Flow:
@@ -59,6 +61,28 @@ def detector(
     return Detector(msgspec.structs.replace(made, scaler=scaler), model)
 
 
+@pytest.mark.parametrize(("smoothing", "stride"), [(0.0, 1), (0.8, 1), (0.95, 1), (0.95, 3)])
+def test_what_was_before_the_context_is_forgotten_where_rows_count(smoothing: float, stride: int) -> None:
+    history = pump(1500)
+    made = exam([history], calibration_share=0.3, longest=LONGEST, smoothing=smoothing, stride=stride, seed=0)
+    case = made.faulty[Kind.SPIKE][-1]
+    assert case.label is not None
+    context = int((case.label == UNKNOWN).sum())
+    wild = case.values.copy()
+    wild[:stride] += 100  # in the first window alone, with whose error the average begins
+    one = detector(history, Mean(), length=LONGEST, stride=stride, smoothing=smoothing)
+    calm, shaken = (
+        {scored.at: scored.error for scored in replay_rows(one, [rows], AlertPolicy()).scored}
+        for rows in (case, with_values(case, wild))
+    )
+    counts = [at for at in calm if at >= case.at[context]]
+    assert len(counts) > 50 // stride
+    began, left = (max(shaken[at] - calm[at] for at in some) for some in (calm, counts))
+    assert began > 10
+    assert left <= 0.01 * began
+    assert smoothing == 0 or left > 0.005 * began, "the context is no longer than it must be"
+
+
 def test_the_rows_that_training_would_hold_back_have_no_part_in_it() -> None:
     history = pump(400)
     held_back = history.at >= split([history], 0.3).calibration[0].at[0]
@@ -87,7 +111,7 @@ def test_every_case_is_rows_that_do_not_count_then_normal_ones_then_a_fault_in_r
             order = [UNKNOWN, NORMAL, ANOMALOUS]
             steps = [order.index(label) for label in case.label.tolist()]
             assert steps == sorted(steps)
-            assert steps.count(0) == 2 * LONGEST
+            assert steps.count(0) == LONGEST + 21
             assert steps.count(1) >= steps.count(2) > 0
             counted = case.at[case.label != UNKNOWN]
             assert (counted >= made.normal[0].at[0]).all(), "none of them was fitted on"
@@ -194,7 +218,15 @@ def test_many_machines_share_the_faults_among_those_with_the_most_rows() -> None
 
 
 def test_a_sensor_that_is_no_plain_measurement_has_no_fault() -> None:
-    made = exam([pump(300)], calibration_share=0.3, longest=LONGEST, seed=0, channels=("flow",))
+    made = exam(
+        [pump(300)],
+        calibration_share=0.3,
+        longest=LONGEST,
+        smoothing=0.8,
+        stride=1,
+        seed=0,
+        channels=("flow",),
+    )
     assert made.deviations.keys() == {"pressure", "current"}
     history = made.normal[0]
     for case in made.faulty[Kind.LEVEL_SHIFT]:

@@ -20,6 +20,7 @@ from trainer.stack import Places, answers, learner
 from trainer.start import EXPLAINED, begin, initial
 
 LENGTH, WIDTH = 5, 3
+COLUMNS = Columns(tuple(f"sensor {i}" for i in range(WIDTH)), {})
 
 
 def apart(windows: NDArray[np.float32]) -> Windows:
@@ -194,7 +195,8 @@ def test_refitting_gives_each_machine_its_own_number_of_epochs() -> None:
             [starts[i]], [windows[i]], SETTINGS, epochs=[epochs], seeds=[0], progress=lambda *_: None
         )
         for one, two in zip(done[i].weights, own.weights, strict=True):
-            np.testing.assert_allclose(one, two, atol=1e-4)
+            # Adam makes a whole step of a gradient that is all rounding; an epoch more would be 3e-3.
+            np.testing.assert_allclose(one, two, atol=5e-4)
         assert not np.array_equal(done[i].weights[0], starts[i].weights[0])
 
 
@@ -230,7 +232,7 @@ def test_a_loss_that_does_not_fall_below_that_of_the_mean_is_refused() -> None:
     windows = swings(200)
     good = initial(windows, SETTINGS, seed=0)
     bad = Autoencoder(good.architecture, tuple(np.zeros_like(weight) for weight in good.weights))
-    fine, refused = check_fall([good, bad], [windows, windows])
+    fine, refused = check_fall([good, bad], [windows, windows], [COLUMNS, COLUMNS])
     assert fine is None
     given = copies(windows)
     plain = float(np.square(given - given.mean(axis=0)).mean())
@@ -238,6 +240,20 @@ def test_a_loss_that_does_not_fall_below_that_of_the_mean_is_refused() -> None:
         f"history: must let the loss fall below {plain:.4g}, the error of always answering the mean, "
         f"got {loss(bad, windows):.4g}; anomalyd check-data shows what is in it, and a smaller "
         "trainer.model.learning_rate or more trainer.model.epochs may help"
+    )
+
+
+def test_a_fit_that_ran_away_without_validation_names_the_sensor() -> None:
+    windows = swings(200)
+    good = initial(windows, SETTINGS, seed=0)
+    lost = Autoencoder(good.architecture, tuple(np.full_like(weight, np.nan) for weight in good.weights))
+    rows = windows.rows.copy()
+    rows[3, 1] = 4e5
+    wild = Windows(rows, windows.starts, windows.length)
+    fine, refused = check_fall([good, lost], [windows, wild], [COLUMNS, COLUMNS])
+    assert fine is None
+    assert str(refused).startswith(
+        "history: must keep the loss finite, got nan; sensor 1 exploded, whose scaled values reach 4e+05; "
     )
 
 
@@ -250,7 +266,7 @@ def test_binary_sensors_are_held_against_the_cross_entropy_of_their_mean() -> No
     share = copies(windows).mean(axis=0, dtype=np.float64)
     entropy = -(share * np.log(share) + (1 - share) * np.log(1 - share)).mean()
     assert windows.error_of_mean(good.architecture.is_binary) == pytest.approx(entropy)
-    fine, refused = check_fall([good, mean], [windows, windows])
+    fine, refused = check_fall([good, mean], [windows, windows], [COLUMNS, COLUMNS])
     assert fine is None
     assert f"below {entropy:.4g}, the error of always answering the mean" in str(refused)
 
@@ -299,7 +315,7 @@ def test_pure_noise_is_no_reason_to_refuse() -> None:
     noise = apart(random.normal(size=(60, LENGTH, WIDTH)).astype(np.float32))
     other = apart(random.normal(size=(20, LENGTH, WIDTH)).astype(np.float32))
     model, _ = alone(noise, other, dense(epochs=3))
-    assert check_fall([model], [noise]) == [None]
+    assert check_fall([model], [noise], [COLUMNS]) == [None]
 
 
 @pytest.mark.parametrize(

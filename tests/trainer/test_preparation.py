@@ -181,7 +181,7 @@ def test_long_histories_are_imputed_in_pieces_without_losing_a_window(
     inputs = fit(history, "last").inputs
     preparation = Preparation(learn_grid([history], None), WindowSpec(6, stride=2), inputs)
     whole = preparation.windows([history]).some(100)
-    monkeypatch.setattr("trainer.preparation.PIECE", 7)
+    monkeypatch.setattr("trainer.scorable.PIECE", 7)
     np.testing.assert_array_equal(preparation.windows([history]).some(100), whole)
 
 

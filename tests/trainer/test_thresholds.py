@@ -53,6 +53,16 @@ def test_errors_that_do_not_vary_give_no_threshold(errors: list[float], got: str
     )
 
 
+def test_a_threshold_of_nothing_is_refused_with_a_method_that_has_one() -> None:
+    errors = np.r_[np.zeros(90), np.ones(10)]
+    with pytest.raises(Unusable) as caught:
+        threshold(held_back(errors), Settings(method="quantile", q=0.5))
+    assert str(caught.value) == (
+        "trainer.threshold: must be above 0, got 0 by quantile (q 0.5), as so many held-back windows have no "
+        "error at all; pot (false_alarm_rate 0.0001) gives 6.908"
+    )
+
+
 def test_a_threshold_is_the_mean_and_k_standard_deviations() -> None:
     found = threshold(held_back(np.array([1.0, 2.0, 3.0, 6.0])), Settings(method="mean_std", k=1.0))
     assert (found.mean, found.windows, found.above, found.k) == (3.0, 4, 0.25, 1.0)
