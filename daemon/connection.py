@@ -70,6 +70,7 @@ class Connection:
         self._intake = intake
         self._five = mqtt.version == "5"
         self._refused = False
+        self._answered = True  # whether the broker has answered CONNECT
         self._turns = -1
         self._connected: Connected | None = None  # until the broker has answered the subscription
         self.generation = 0  # counts connections; odd numbers: up, even: down
@@ -93,7 +94,7 @@ class Connection:
         client.reconnect_delay_set(min_delay=1, max_delay=10)
         client.connect_timeout = mqtt.connect_timeout.total_seconds()
         client.crowded = intake.crowded
-        client.on_socket_open = _send_at_once
+        client.on_socket_open = self._on_socket_open
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
@@ -140,6 +141,8 @@ class Connection:
         stopping = Thread(target=self._client.loop_stop, daemon=True)
         stopping.start()
         stopping.join(STOP_WITHIN)
+        if not stopping.is_alive():
+            self._client._reset_sockets()  # noqa: SLF001 - paho leaves those that wake its thread open
 
     def subscribe(self) -> None:
         """Asks for the readings; `Subscribed` is the answer."""
@@ -161,6 +164,11 @@ class Connection:
         info = self._client.publish(topic, payload, qos=qos, retain=retain)
         return info.mid if info.rc is paho.MQTT_ERR_SUCCESS else None
 
+    def _on_socket_open(self, _client: paho.Client, _: object, channel: Any) -> None:  # noqa: ANN401 - as paho has it
+        self._answered = False
+        # Else the kernel holds a small packet back until the broker has acknowledged the one before: 40 ms.
+        channel.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
     def _on_connect(
         self,
         client: paho.Client,
@@ -169,9 +177,13 @@ class Connection:
         reason: ReasonCode,
         properties: Properties | None,
     ) -> None:
+        self._answered = True
         if reason.is_failure:
             self._refused = True
-            self._intake.put(Disconnected(reasons.of_broker(reason), str(reason), refused=True))
+            word, detail = reasons.of_broker(reason), str(reason)
+            if word == reasons.UNSUPPORTED:
+                detail += "; try mqtt.version: 3.1.1"
+            self._intake.put(Disconnected(word, detail, refused=True))
             return
         # What the last connection left unanswered is published again from the outbox, in order.
         client.drop_out_messages()
@@ -202,9 +214,15 @@ class Connection:
     ) -> None:
         if self.generation % 2:
             self.generation += 1
-        if not self._refused:  # else it is said already
+        if not self._answered:
+            mqtt = self._settings.mqtt
+            detail = f"no answer to CONNECT: must be a broker of MQTT {mqtt.version}"
+            if mqtt.tls.enabled:  # what the broker says against it is lost with the connection
+                detail += " that takes the certificate of mqtt.tls.cert_file"
+            self._intake.put(Disconnected(reasons.UNANSWERED, detail, refused=False))
+        elif not self._refused:  # else it is said already
             self._intake.put(Disconnected(reasons.of_broker(reason), str(reason), refused=False))
-        self._refused = False
+        self._refused, self._answered = False, True
 
     def _on_message(self, _client: paho.Client, _: object, message: paho.MQTTMessage) -> None:
         try:
@@ -239,11 +257,6 @@ class Connection:
         if not any(code.is_failure for code in codes):
             self._intake.put(Unsubscribed(self._former))
             self._former = ()
-
-
-def _send_at_once(_client: paho.Client, _: object, channel: Any) -> None:  # noqa: ANN401 - as paho has it
-    """Else the kernel holds a small packet back until the broker has acknowledged the one before: 40 ms."""
-    channel.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def topic_filter(settings: Settings) -> str:

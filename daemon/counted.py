@@ -56,7 +56,14 @@ COUNTED: Mapping[str, Counted] = {
     "broker_lost": Counted(
         "broker_losses",
         "Connections to the broker that ended, or could not be made.",
-        (*reasons.ERRORS.values(), *reasons.ENDED, reasons.UNSPECIFIED, reasons.THREAD_DIED, OTHER),
+        (
+            *reasons.ERRORS.values(),
+            *reasons.ENDED,
+            reasons.UNSPECIFIED,
+            reasons.UNANSWERED,
+            reasons.THREAD_DIED,
+            OTHER,
+        ),
     ),
     "broker_refused": Counted(
         "broker_refusals",

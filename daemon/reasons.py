@@ -18,7 +18,9 @@ ERRORS: dict[type[BaseException], str] = {
     OSError: "network",
 }
 UNSPECIFIED = "unspecified_error"  # paho's word for a connection that has ended without one
+UNANSWERED = "connect_unanswered"  # the host was reached, and no word came from the broker
 THREAD_DIED = "thread_died"
+UNSUPPORTED = "unsupported_protocol_version"
 # Of MQTT 5, section 2.4, what brokers do say when they hang up, refuse a client, or a publication.
 ENDED = (
     "keep_alive_timeout",
@@ -39,7 +41,7 @@ REFUSED = (
     "quota_exceeded",
     "server_busy",
     "server_unavailable",
-    "unsupported_protocol_version",
+    UNSUPPORTED,
 )
 TURNED_DOWN = (
     "implementation_specific_error",
