@@ -3,6 +3,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 PEERS  := .venv-peers
+MINUTES := 10
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
@@ -16,7 +17,7 @@ unexport PYTHONPATH VIRTUAL_ENV
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup mosquitto test lint format types chaos demo bench bench-full bench-peers bench-detection lock clean
+.PHONY: help setup mosquitto test lint format types chaos demo bench bench-full bench-peers bench-detection fuzz lock clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +72,10 @@ bench-peers: setup mosquitto $(PEERS)/pyod-river/.ready $(PEERS)/numalogic/.read
 bench-detection: setup mosquitto $(PEERS)/pyod-river/.ready ## all detectors on recorded machines, written into docs/detection.md (ANOMALYD_DATA, or ../shared/data)
 	$(BIN)/python -m bench.detection $(BENCH_ARGS)
 
+fuzz: setup ## looks for messages that make an error escape or disappear (MINUTES=10)
+	$(BIN)/pip install --quiet --only-binary :all: --no-deps --require-hashes --requirement fuzz/requirements.txt
+	$(BIN)/python -m fuzz $(MINUTES)
+
 $(PEERS)/%/.ready: bench/peers/%.txt
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check --only-binary :all: --requirement $<
@@ -87,5 +92,5 @@ lock: setup ## requirements/*.txt from pyproject.toml
 	$(COMPILE) --group build --constraint requirements/dev.txt --output-file requirements/build.txt
 
 clean: ## remove what was made, the virtual environment too
-	rm -rf $(VENV) $(PEERS) .bench-detection build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(PEERS) .bench-detection .fuzz build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

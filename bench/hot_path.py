@@ -64,6 +64,9 @@ def _parts(plant: Plant, machines: int) -> dict[str, float]:
         clock.watch(service.service, "step")
         clock.watch(service.pipeline, "on_readings")
         clock.watch(service.detector.model, "reconstruct")
+        window = service.pipeline.machines()[0].window
+        assert window is not None
+        clock.watch(window.fleet.watch, "follow")
         clock.watch(service.store, "commit")
         clock.watch(service.announcer, "events")
         service.take(content)
@@ -71,7 +74,8 @@ def _parts(plant: Plant, machines: int) -> dict[str, float]:
     inner = decoding + used["on_readings"] + used["commit"] + used["events"]
     return {
         "decoding": decoding,
-        "grid, window, scaling, score, alert": used["on_readings"] - used["reconstruct"],
+        "grid, window, scaling, score, alert": used["on_readings"] - used["reconstruct"] - used["follow"],
+        "health of the sensors": used["follow"],
         "LiteRT": used["reconstruct"],
         f"SQLite, one commit for {BATCH}": used["commit"],
         "telling": used["events"],

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from bench.stage import Plant
 from config import load
-from config.policies import alert_policy, stream_policy
+from config.policies import alert_policy, health_policy, stream_policy
 from daemon import logs
 from daemon.announcing import Announcer
 from daemon.connection import Connection
@@ -57,7 +57,12 @@ class Inside:
             max_payload=readings.max_payload,
             channels=readings.channels,
         )
-        self.pipeline = Pipeline(champions, stream=stream_policy(settings), alerts=alert_policy(settings))
+        self.pipeline = Pipeline(
+            champions,
+            stream=stream_policy(settings),
+            alerts=alert_policy(settings),
+            health=health_policy(settings),
+        )
         self.store = Store(plant.store, durability=settings.store.durability)
         self.announcer = Announcer(settings, publisher, tally, version="bench")
         self.service = Service(

@@ -28,6 +28,7 @@ from cli.progress import note, progress
 from config.problems import nearest
 from detector.alerts import AlertPolicy
 from detector.events import Event
+from detector.health import HealthPolicy
 from detector.history import History
 from detector.pipeline import Champions, Pipeline
 from detector.replay import replay
@@ -50,6 +51,15 @@ Other processes may do it, so they must be able to import it by name, and to pic
 
 WORTH_A_PROCESS = 200_000  # rows; about a second's work, and a process takes half a second to start
 GLANCE = 0.1  # seconds between two looks at what other processes have done
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """How the pipeline treats a stream."""
+
+    stream: StreamPolicy
+    alerts: AlertPolicy
+    health: HealthPolicy
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,9 +153,9 @@ def replayed(
         BundleError: A bundle was damaged meanwhile.
         CommandError: The system has ended a process.
     """
-    from config.policies import alert_policy, stream_policy
+    from config.policies import alert_policy, health_policy, stream_policy
 
-    stream, alerts = stream_policy(settings), alert_policy(settings)
+    policies = Policies(stream_policy(settings), alert_policy(settings), health_policy(settings))
     rows = sum(len(machine.recording) for machine in machines)
     if processes is None:
         processes = min(len(os.sched_getaffinity(0)), rows // WORTH_A_PROCESS)
@@ -156,11 +166,11 @@ def replayed(
             tell(done / rows)
 
         if processes <= 1:
-            yield from _one_by_one(machines, stream, alerts, work, advance)
+            yield from _one_by_one(machines, policies, work, advance)
         else:
             registry = Registry(settings.state_dir)
             jobs = [
-                _Job(machine.recording, registry.bundles, machine.detector.manifest.id, stream, alerts)
+                _Job(machine.recording, registry.bundles, machine.detector.manifest.id, policies)
                 for machine in machines
             ]
             yield from _side_by_side(jobs, work, advance, processes)
@@ -168,8 +178,7 @@ def replayed(
 
 def _one_by_one(
     machines: Iterable[Served],
-    stream: StreamPolicy,
-    alerts: AlertPolicy,
+    policies: Policies,
     work: Work[T],
     advance: Callable[[int], None],
 ) -> Iterator[T]:
@@ -181,17 +190,21 @@ def _one_by_one(
         advance(done)
 
     for machine in machines:
-        yield from work(machine.detector, _blocks(machine.recording, machine.detector, stream, alerts, count))
+        yield from work(machine.detector, _blocks(machine.recording, machine.detector, policies, count))
 
 
 def _blocks(
     recording: Recording,
     detector: Detector,
-    stream: StreamPolicy,
-    alerts: AlertPolicy,
+    policies: Policies,
     count: Callable[[int], None],
 ) -> Iterator[tuple[History, list[Event]]]:
-    pipeline = Pipeline(Champions(shared=detector), stream=stream, alerts=alerts)
+    pipeline = Pipeline(
+        Champions(shared=detector),
+        stream=policies.stream,
+        alerts=policies.alerts,
+        health=policies.health,
+    )
     for history in recording.blocks():
         yield history, list(replay([history], pipeline))
         count(len(history))
@@ -204,8 +217,7 @@ class _Job:
     recording: Recording
     bundles: Path
     bundle: str
-    stream: StreamPolicy
-    alerts: AlertPolicy
+    policies: Policies
 
 
 def _side_by_side(
@@ -277,5 +289,5 @@ def _do(job: _Job, work: Work[Any], folder: Path, number: int) -> None:
 
     detector = load(Registry(job.bundles.parent).read(job.bundle))
     with (folder / f"{number}").open("wb") as file:
-        for result in work(detector, _blocks(job.recording, detector, job.stream, job.alerts, count)):
+        for result in work(detector, _blocks(job.recording, detector, job.policies, count)):
             pickle.dump(result, file)

@@ -14,6 +14,7 @@ COMMANDS = {  # in the order of a newcomer's path
     "train": "cli.train",
     "run": "cli.run",
     "check": "cli.check",
+    "doctor": "cli.doctor",
     "check-data": "cli.check_data",
     "tune": "cli.tune",
     "replay": "cli.replay",

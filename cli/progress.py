@@ -110,3 +110,21 @@ class Log:
         if newest != self._said:
             self._said = newest
             self._write(f"{self._what}: {newest}")
+
+
+@contextmanager
+def doing() -> Iterator[Callable[[str | None], None]]:
+    """Yields what shows a line of what is done now, None: nothing; silent where stderr is no terminal."""
+    status = Console(stderr=True).status("")
+
+    def show(what: str | None) -> None:
+        if what is None or not sys.stderr.isatty():
+            status.stop()
+        else:
+            status.update(what)
+            status.start()
+
+    try:
+        yield show
+    finally:
+        status.stop()

@@ -21,7 +21,15 @@ from cli.options import PATH, config_option, files_argument, load_settings, mach
 from cli.outputs import check_writable
 from cli.progress import note
 from detector.alerts import Change
-from detector.events import AlertChanged, Event, NotScored, ReadingDropped, Scored, ValueIgnored
+from detector.events import (
+    AlertChanged,
+    Event,
+    NotScored,
+    ReadingDropped,
+    Scored,
+    SensorChanged,
+    ValueIgnored,
+)
 from detector.history import History
 from detector.scoring import Detector
 from registry.files import replacing
@@ -35,11 +43,18 @@ from trainer.wording import counted
     type=PATH,
     help="Write a CSV with one row per scored window: machine,at,score,anomaly.",
 )
+@click.option("--sensors", is_flag=True, help="Print what became of the sensors' health as well.")
 @click.option("--bundle", metavar="ID", help="Replay with this bundle.  [default: the champions]")
 @machine_option()
 @config_option
 def replay(
-    data: tuple[Path, ...], scores: Path | None, bundle: str | None, machine: str | None, config: Path | None
+    data: tuple[Path, ...],
+    scores: Path | None,
+    bundle: str | None,
+    machine: str | None,
+    config: Path | None,
+    *,
+    sensors: bool,
 ) -> None:
     """What the daemon would have said about recorded DATA: alert events as JSON lines.
 
@@ -59,12 +74,12 @@ def replay(
         if scores is not None:
             table = stack.enter_context(replacing(scores))
             table.write(_csv_row("machine", "at", "score", "anomaly").encode())
-        work = partial(said, scores=table is not None)
+        work = partial(said, scores=table is not None, sensors=sensors)
         for block in stack.enter_context(closing(replayed(machines, settings, work))):
             rows += block.rows
             counts.update(block.counts)
             changes.update(block.changes)
-            sys.stdout.write(block.alerts)
+            sys.stdout.write(block.events)
             if table is not None:
                 table.write(block.scores)
     told = [f"{number} {what}" for what, number in counts.items()]
@@ -77,20 +92,22 @@ class Said(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         rows: Readings in the block.
-        alerts: Alert events as JSON lines.
+        events: Alert events as JSON lines; those of sensors, too, if they were asked for.
         scores: Rows of the CSV of scores, if they were asked for.
         counts: Windows and readings, by what became of them.
         changes: Alert events, by what they say.
     """
 
     rows: int
-    alerts: str
+    events: str
     scores: bytes
     counts: Counter[str]
     changes: Counter[Change]
 
 
-def said(_: Detector, blocks: Iterator[tuple[History, list[Event]]], *, scores: bool) -> Iterator[Said]:
+def said(
+    _: Detector, blocks: Iterator[tuple[History, list[Event]]], *, scores: bool, sensors: bool
+) -> Iterator[Said]:
     """Makes of a machine's events what the command prints; see `cli.backtest.Work`."""
     from daemon import payloads
 
@@ -102,9 +119,16 @@ def said(_: Detector, blocks: Iterator[tuple[History, list[Event]]], *, scores: 
         counts = Counter(event.reason.replace("_", " ") for event in lost)
         if scored:
             counts["scored"] = len(scored)
+        ailing = [event for event in others if isinstance(event, SensorChanged)]
+        counts.update(f"sensor {event.health}".replace("_", " ") for event in ailing)
+        told = [
+            event
+            for event in others
+            if isinstance(event, AlertChanged) or (sensors and isinstance(event, SensorChanged))
+        ]
         yield Said(
             rows=len(history),
-            alerts="".join(payloads.alert(event).decode() + "\n" for event in alerts),
+            events="".join(payloads.told(event).decode() + "\n" for event in told),
             scores=_table(history.machine, scored) if scores else b"",
             counts=counts,
             changes=Counter(event.change for event in alerts),

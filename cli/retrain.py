@@ -16,7 +16,8 @@ from cli.options import config_option, json_option, load_settings, need_trainer
 from cli.progress import note
 from cli.train import summary, turn_of
 from config import Settings
-from config.policies import milliseconds
+from config.policies import health_policy, milliseconds
+from detector.health import HealthPolicy
 from detector.history import History, merged
 from detector.scoring import Detector
 from registry.champions import Registry
@@ -107,7 +108,7 @@ def _lines(settings: Settings) -> Iterator[tuple[str | None, list[History]]]:
             if newest is not None:
                 stored = store.history(name, newest - look_back)
                 line = name if name in champions.own else None
-                learned = _learnable(stored, store.alerted(name), champions.of(name))
+                learned = _learnable(stored, store.alerted(name), champions.of(name), health_policy(settings))
                 histories.setdefault(line, []).append(learned)
     finally:
         store.close()
@@ -118,15 +119,19 @@ def _learnable(
     stored: History,
     alerted: Sequence[tuple[int, int | None]],
     champion: Detector | None,
+    health: HealthPolicy,
 ) -> History:
     """What a challenger may learn from: the champion's sensors on its grid, without what led to alerts.
 
+    Nor from sensors that were stuck.
+
     A machine that sends one sensor a message has rows of one sensor each; on the grid they are whole.
     """
+    from trainer.stretches import unstuck
     from trainer.turn import leave_out
 
     if champion is None:
         return leave_out(stored, alerted, margin=0)
     manifest = champion.manifest
-    on_grid = merged(stored.select(manifest.sensors), manifest.grid)
+    on_grid = unstuck(merged(stored.select(manifest.sensors), manifest.grid), manifest, health)
     return leave_out(on_grid, alerted, margin=manifest.window.length * manifest.grid.interval)

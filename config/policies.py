@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from detector.alerts import AlertPolicy
+from detector.health import HealthPolicy
 from detector.stream import StreamPolicy
 
 if TYPE_CHECKING:
@@ -39,4 +40,21 @@ def alert_policy(settings: Settings) -> AlertPolicy:
         close_score=alerts.close_score,
         critical_score=alerts.critical_score,
         repeat_every=None if alerts.repeat_every is None else milliseconds(alerts.repeat_every),
+        on_silence=alerts.on_silence,
+    )
+
+
+def health_policy(settings: Settings) -> HealthPolicy:
+    """When a sensor is not healthy."""
+    sensors = settings.sensors
+
+    def wished(after: timedelta | Literal["auto"] | None) -> int | Literal["auto"] | None:
+        return milliseconds(after) if isinstance(after, timedelta) else after
+
+    return HealthPolicy(
+        stuck_after=wished(sensors.stuck_after),
+        silent_after=wished(sensors.silent_after),
+        limits={name: (limits.low, limits.high) for name, limits in sensors.limits.items()},
+        ignored=frozenset(sensors.ignore),
+        leave_out=sensors.leave_out,
     )

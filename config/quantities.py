@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 
 from config.problems import UnmetError
 from config.section import After, Before, Schema
@@ -13,6 +13,7 @@ from config.section import After, Before, Schema
 MILLISECOND = timedelta(milliseconds=1)
 LONGEST = timedelta(days=36_500)  # a century: more is a typing error, and sums with dates stay in range
 OFF = "off"
+AUTO: Literal["auto"] = "auto"
 
 _MILLISECONDS = {"d": 86_400_000, "h": 3_600_000, "min": 60_000, "s": 1000, "ms": 1, "m": 60_000}
 _BYTES = {
@@ -47,6 +48,11 @@ def parse_duration(value: object) -> timedelta:
 def parse_duration_or_off(value: object) -> timedelta | None:
     """Reads a duration, or None from `off` and `null`."""
     return None if value is None or value == OFF else parse_duration(value)
+
+
+def parse_duration_or_auto(value: object) -> object:
+    """Reads `auto`, or what `parse_duration_or_off` reads."""
+    return AUTO if value == AUTO else parse_duration_or_off(value)
 
 
 def format_duration(duration: timedelta) -> str:
@@ -105,9 +111,15 @@ DurationOrOff = Annotated[
     Before(parse_duration_or_off),
     Schema({"type": ["string", "null"], "pattern": f"^({OFF}|{_DURATION})$"}),
 ]
+DurationOrAuto = Annotated[
+    timedelta | Literal["auto"] | None,
+    Before(parse_duration_or_auto),
+    Schema({"type": ["string", "null"], "pattern": f"^({OFF}|{AUTO}|{_DURATION})$"}),
+]
 Size = Annotated[
     int,
     Before(parse_size),
     Schema({"type": ["string", "integer"], "pattern": f"^{_SIZE}$", "minimum": 1}),
 ]
 Positive = After(between(MILLISECOND))
+PositiveOrAuto = After(lambda wished: wished if wished == AUTO else between(MILLISECOND)(wished))

@@ -10,7 +10,7 @@ from config.connection import Mqtt
 from config.problems import UnmetError, shown
 from config.quantities import format_duration
 from config.section import File, Section, rule
-from config.streams import Alerts, Log, Metrics, Readings, Scores, State, Status, Store
+from config.streams import Alerts, Log, Metrics, Readings, Scores, Sensors, State, Status, Store
 from config.topics import may_meet
 from config.training import Bundles, History, Retrain, Trainer
 
@@ -25,6 +25,7 @@ class Settings(Section, frozen=True):
     state: State = State()
     scores: Scores = Scores()
     alerts: Alerts = Alerts()
+    sensors: Sensors = Sensors()
     store: Store = Store()
     history: History = History()
     trainer: Trainer = Trainer()
@@ -33,9 +34,11 @@ class Settings(Section, frozen=True):
     metrics: Metrics = Metrics()
     log: Log = Log()
 
-    @rule("status", "state", "scores", "alerts")
+    @rule("status", "state", "scores", "alerts", "sensors")
     @staticmethod
-    def _topics_stay_apart(section: Status | State | Scores | Alerts, before: Mapping[str, Any]) -> None:
+    def _topics_stay_apart(
+        section: Status | State | Scores | Alerts | Sensors, before: Mapping[str, Any]
+    ) -> None:
         readings: Readings | None = before.get("readings")
         if readings is not None and may_meet(section.topic, readings.topic):
             raise UnmetError(
@@ -44,7 +47,7 @@ class Settings(Section, frozen=True):
                 at=("topic",),
                 got=shown(section.topic),
             )
-        for name in ("status", "state", "scores"):
+        for name in ("status", "state", "scores", "alerts"):
             other = before.get(name)
             if other is not None and may_meet(section.topic, other.topic):
                 raise UnmetError(f"must not match {name}.topic", at=("topic",), got=shown(section.topic))

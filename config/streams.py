@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal, get_args
 
+import msgspec
+
 from config.addresses import Listen
 from config.problems import UnmetError
-from config.quantities import Duration, DurationOrOff, Positive, Size
+from config.quantities import Duration, DurationOrAuto, DurationOrOff, Positive, PositiveOrAuto, Size
 from config.section import After, AtLeastOne, Before, Limits, Schema, Section, Share, Text, rule
 from config.topics import MachineTopic, PlainTopic
 from detector.alerts import MAX_OPEN_WITHIN
@@ -123,6 +126,7 @@ class Alerts(Section, frozen=True):
     critical_score: Annotated[float, Limits(gt=1)] = 3.0
     repeat_every: Annotated[DurationOrOff, Positive] = timedelta(hours=1)
     silent_after: Annotated[DurationOrOff, Positive] = timedelta(minutes=5)
+    on_silence: bool = False
 
     @rule("open_within")
     @staticmethod
@@ -130,6 +134,45 @@ class Alerts(Section, frozen=True):
         after = before.get("open_after", 0)
         if within < after:
             raise UnmetError(f"must be at least alerts.open_after ({after})")
+
+
+class Range(msgspec.Struct, frozen=True):
+    """The values that a sensor can show; infinite where it has no end."""
+
+    low: float
+    high: float
+
+
+def _read_range(value: object) -> object:
+    """Reads `[lowest, highest]`, either of which may be null."""
+    numbers = value if isinstance(value, list | tuple) else ()
+    good = [n is None or (type(n) in {int, float} and math.isfinite(n)) for n in numbers]
+    if len(good) != 2 or not all(good):
+        raise UnmetError("must be the lowest and the highest value", hint="such as [-40, 200] or [0, null]")
+    low, high = numbers
+    found = Range(-math.inf if low is None else float(low), math.inf if high is None else float(high))
+    if not found.low < found.high:
+        raise UnmetError("must be two values of which the first is the lower one")
+    return found
+
+
+NUMBER_OR_NULL = {"type": ["number", "null"]}
+RangeOfTwo = Annotated[
+    Range,
+    Before(_read_range),
+    Schema({"type": "array", "items": NUMBER_OR_NULL, "minItems": 2, "maxItems": 2}),
+]
+
+
+class Sensors(Section, frozen=True):
+    """When a sensor is stuck, silent or out of range, which is told apart from alerts."""
+
+    topic: MachineTopic = "anomalyd/{machine}/sensor"
+    stuck_after: Annotated[DurationOrAuto, PositiveOrAuto] = "auto"
+    silent_after: Annotated[DurationOrAuto, PositiveOrAuto] = "auto"
+    limits: Mapping[Text, RangeOfTwo] = {}
+    ignore: tuple[Text, ...] = ()
+    leave_out: bool = True
 
 
 class Store(Section, frozen=True):

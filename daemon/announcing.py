@@ -16,9 +16,12 @@ from detector.events import (
     NotScored,
     ReadingDropped,
     Scored,
+    SensorChanged,
+    SilenceChanged,
     StateChanged,
     ValueIgnored,
 )
+from detector.health import Health
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,12 +45,14 @@ class Announcer:
         self._tally = tally
         self._version = version
 
-    def alert(self, event: AlertChanged) -> tuple[str, bytes]:
-        """Topic and payload of an alert event, for the outbox."""
-        return _topic(self.settings.alerts.topic, event.machine), payloads.alert(event)
+    def outgoing(self, event: AlertChanged | SilenceChanged | SensorChanged) -> tuple[str, bytes]:
+        """Topic and payload of what must reach subscribers, for the outbox."""
+        settings = self.settings
+        topic = settings.sensors.topic if isinstance(event, SensorChanged) else settings.alerts.topic
+        return _topic(topic, event.machine), payloads.told(event)
 
     def events(self, events: Iterable[Event], stored: Iterable[Outgoing], pipeline: Pipeline) -> None:
-        """Tells of what a step has stored; `stored` are its alerts, numbered by the outbox."""
+        """Tells of what a step has stored; `stored` is what of it went into the outbox."""
         log = structlog.get_logger()
         scores, figures = self.settings.scores.publish, self._tally.figures
         for outgoing in stored:
@@ -59,25 +64,46 @@ class Announcer:
                     self._score(event, pipeline)
             elif isinstance(event, ReadingDropped | ValueIgnored | ClockFailed):
                 self._count(event)
+            elif isinstance(event, SensorChanged):
+                self._sensor(event)
             elif isinstance(event, NotScored):
                 figures.not_scored[event.reason] += 1
                 log.debug("window_not_scored", machine=event.machine, reason=event.reason)
             elif isinstance(event, StateChanged):
-                self.state(event)
-                if event.at == event.since:
-                    at = payloads.iso(event.at)
-                    log.info("state_changed", machine=event.machine, state=event.state, at=at)
+                self._changed(event)
             else:
-                figures.alerts[event.change] += 1
-                log.warning(
-                    ALERT_EVENTS[event.change],
-                    machine=event.machine,
-                    id=event.id,
-                    severity=event.severity,
-                    score=event.score,
-                    at=payloads.iso(event.at),
-                    sensor=event.sensors[0].sensor,
-                )
+                self._alert(event)
+
+    def _changed(self, event: StateChanged) -> None:
+        self.state(event)
+        if event.at == event.since:
+            at = payloads.iso(event.at)
+            structlog.get_logger().info("state_changed", machine=event.machine, state=event.state, at=at)
+
+    def _alert(self, event: AlertChanged | SilenceChanged) -> None:
+        """Logs an alert event."""
+        self._tally.figures.alerts[event.change] += 1
+        about: dict[str, object] = {"reason": "silence"}
+        if isinstance(event, AlertChanged):
+            sensor = event.sensors[0].sensor
+            about = {"reason": "anomaly", "severity": event.severity, "score": event.score, "sensor": sensor}
+        structlog.get_logger().warning(
+            ALERT_EVENTS[event.change],
+            machine=event.machine,
+            id=event.id,
+            at=payloads.iso(event.at),
+            **about,
+        )
+
+    def _sensor(self, event: SensorChanged) -> None:
+        """Counts what ails a sensor, or logs that nothing does any more."""
+        machine, sensor, at = event.machine, event.sensor, payloads.iso(event.at)
+        if event.health is Health.OK:
+            structlog.get_logger().info(
+                "sensor_recovered", machine=machine, sensor=sensor, was=event.was, at=at
+            )
+        else:
+            self._tally.count("sensor_unhealthy", event.health, machine=machine, sensor=sensor, at=at)
 
     def _count(self, event: ReadingDropped | ValueIgnored | ClockFailed) -> None:
         if isinstance(event, ReadingDropped):

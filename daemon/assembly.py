@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from config import ConfigError, load, read_password
-from config.policies import alert_policy, milliseconds, stream_policy
+from config.policies import alert_policy, health_policy, milliseconds, stream_policy
 from daemon import failpoints, logs, payloads
 from daemon.announcing import Announcer
 from daemon.connection import Connection, topic_filter
@@ -101,7 +101,7 @@ class Daemon:
         self._service = Service(
             settings,
             intake=self._intake,
-            decoder=_decoder(settings),
+            decoder=decoder_of(settings),
             pipeline=pipeline,
             store=self._store,
             connection=connection,
@@ -233,7 +233,7 @@ class Daemon:
             log.error("reload_refused", problems=[str(error)])  # noqa: TRY400 - the disk's mistake
             return
         logs.configure(settings.log.level, settings.log.format)
-        self._service.reconfigure(settings, _decoder(settings), pipeline)
+        self._service.reconfigure(settings, decoder_of(settings), pipeline)
         self._store.max_dead_letters = settings.store.max_dead_letters
         self._retraining.settings = settings
         self._settings = settings
@@ -261,10 +261,15 @@ def _option(settings: Settings, name: str) -> object:
 
 
 def _pipeline(settings: Settings, champions: Champions) -> Pipeline:
-    return Pipeline(champions, stream=stream_policy(settings), alerts=alert_policy(settings))
+    return Pipeline(
+        champions,
+        stream=stream_policy(settings),
+        alerts=alert_policy(settings),
+        health=health_policy(settings),
+    )
 
 
-def _decoder(settings: Settings) -> Decoder:
+def decoder_of(settings: Settings) -> Decoder:
     readings = settings.readings
     return Decoder(
         topic=readings.topic,

@@ -31,6 +31,7 @@ class Client(paho.Client):
     _source: object = None  # the socket that it was read from
     _may_read = True  # whether the next packet may be read from the socket
     _read_at = 0.0
+    failure: OSError | None = None  # what reading last raised; paho keeps it to itself
     turns = 0  # of the network thread's loop, at least one a second while there is a connection
     crowded: Callable[[], bool] = staticmethod(lambda: False)  # whether messages should stay with the broker
 
@@ -52,7 +53,14 @@ class Client(paho.Client):
             if begins and not self._may_read:
                 raise BlockingIOError
             self._may_read = self._may_read and not begins
-            self._ahead = super()._sock_recv(AHEAD if begins else bufsize)
+            self.failure = None
+            try:
+                self._ahead = super()._sock_recv(AHEAD if begins else bufsize)
+            except BlockingIOError:
+                raise
+            except OSError as error:
+                self.failure = error
+                raise
         begin = self._position
         self._position = min(begin + bufsize, len(self._ahead))
         return self._ahead[begin : self._position]

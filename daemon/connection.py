@@ -3,37 +3,33 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import sys
+import time
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from config import ConfigError, Problem
-from daemon import reasons
-from daemon.client import Client
+from daemon import losses, reasons
 from daemon.intake import Connected, Disconnected, Message, Published, Subscribed, Unsubscribed
+from daemon.login import LARGEST_PACKET, RECEIVE_MAXIMUM, connect_options, new_client
+from daemon.losses import Loss
+from daemon.rivalry import USUAL, Rivalry
 from daemon.store import now
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from paho.mqtt.properties import Properties
     from paho.mqtt.reasoncodes import ReasonCode
 
     from config import Settings
-    from config.connection import Tls
     from config.secrets import Secret
     from daemon.intake import Intake
 
 STOP_WITHIN = 1.0  # seconds for the network thread to send its good-bye
-RECEIVE_MAXIMUM = 1000  # unacknowledged messages that we let the broker send
-ROOM = 16 * 2**20  # bytes beyond the largest reading: what is larger the broker does not even send us
-LARGEST_PACKET = 268_435_460  # bytes: what MQTT itself can say
+LONGEST_WAIT = 10  # seconds until the next attempt while the broker does not answer
 IN_FLIGHT = 20  # publications on their way at once where the broker does not say (MQTT 3.1.1)
 
 
@@ -70,31 +66,22 @@ class Connection:
         self._intake = intake
         self._five = mqtt.version == "5"
         self._refused = False
-        self._answered = True  # whether the broker has answered CONNECT
         self._turns = -1
         self._connected: Connected | None = None  # until the broker has answered the subscription
         self.generation = 0  # counts connections; odd numbers: up, even: down
         self._filter = topic_filter(settings)
         self._former = former
-        self._client = Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=mqtt.client_id,
-            protocol=paho.MQTTv5 if self._five else paho.MQTTv311,
-            clean_session=None if self._five else False,
-            manual_ack=True,
-        )
-        client = self._client
-        if mqtt.username is not None:
-            client.username_pw_set(mqtt.username, password.value if password else None)
-        if mqtt.tls.enabled:
-            client.tls_set_context(_tls(mqtt.tls))
+        self._rivalry = Rivalry()
+        self._stands_since: float | None = None  # monotonic; None while there is no connection
+        self._first_wait = 0
+        self._turned_down = False  # whether the broker has refused something on this connection
+        self._client = client = new_client(mqtt, mqtt.client_id, password)
         client.will_set(settings.status.topic, will, qos=1, retain=True)
         # The publisher keeps the bound; paho's own count drifts over reconnects.
         client.max_inflight_messages_set(0)
-        client.reconnect_delay_set(min_delay=1, max_delay=10)
-        client.connect_timeout = mqtt.connect_timeout.total_seconds()
+        self._wait(USUAL)
         client.crowded = intake.crowded
-        client.on_socket_open = self._on_socket_open
+        client.on_socket_open = _send_at_once
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
@@ -106,16 +93,7 @@ class Connection:
     def start(self) -> None:
         """Connects in the background, and again whenever the connection is lost."""
         mqtt = self._settings.mqtt
-        options: dict[str, Any] = {}
-        if self._five:
-            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-            properties.SessionExpiryInterval = int(mqtt.session_expiry.total_seconds())
-            properties.ReceiveMaximum = RECEIVE_MAXIMUM
-            most = self._settings.readings.max_payload + ROOM
-            properties.MaximumPacketSize = min(most, LARGEST_PACKET)
-            options = {"clean_start": False, "properties": properties}
-        keepalive = int(mqtt.keepalive.total_seconds())
-        self._client.connect_async(mqtt.host, mqtt.broker_port, keepalive=keepalive, **options)
+        self._client.connect_async(mqtt.host, mqtt.broker_port, **connect_options(self._settings))
         self._client.loop_start()
 
     def revive(self) -> bool:
@@ -141,8 +119,6 @@ class Connection:
         stopping = Thread(target=self._client.loop_stop, daemon=True)
         stopping.start()
         stopping.join(STOP_WITHIN)
-        if not stopping.is_alive():
-            self._client._reset_sockets()  # noqa: SLF001 - paho leaves those that wake its thread open
 
     def subscribe(self) -> None:
         """Asks for the readings; `Subscribed` is the answer."""
@@ -164,11 +140,6 @@ class Connection:
         info = self._client.publish(topic, payload, qos=qos, retain=retain)
         return info.mid if info.rc is paho.MQTT_ERR_SUCCESS else None
 
-    def _on_socket_open(self, _client: paho.Client, _: object, channel: Any) -> None:  # noqa: ANN401 - as paho has it
-        self._answered = False
-        # Else the kernel holds a small packet back until the broker has acknowledged the one before: 40 ms.
-        channel.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
     def _on_connect(
         self,
         client: paho.Client,
@@ -177,14 +148,12 @@ class Connection:
         reason: ReasonCode,
         properties: Properties | None,
     ) -> None:
-        self._answered = True
         if reason.is_failure:
             self._refused = True
-            word, detail = reasons.of_broker(reason), str(reason)
-            if word == reasons.UNSUPPORTED:
-                detail += "; try mqtt.version: 3.1.1"
-            self._intake.put(Disconnected(word, detail, refused=True))
+            self._intake.put(Disconnected(Loss(reasons.of_broker(reason), str(reason)), refused=True))
             return
+        self._stands_since, self._turned_down = time.monotonic(), False
+        self._wait(USUAL)
         # What the last connection left unanswered is published again from the outbox, in order.
         client.drop_out_messages()
         self.generation += 1 + self.generation % 2
@@ -197,32 +166,40 @@ class Connection:
             flags.session_present,
             receive_maximum=min(most, RECEIVE_MAXIMUM),
             maximum_packet_size=getattr(properties, "MaximumPacketSize", LARGEST_PACKET),
+            session_expiry=getattr(properties, "SessionExpiryInterval", None),
         )
 
     def _on_connect_fail(self, _client: paho.Client, _: object) -> None:
+        self._wait(USUAL)
         error = sys.exc_info()[1]  # paho calls this while it handles the error, and does not name it
-        reason = reasons.of_connecting(error)
-        self._intake.put(Disconnected(reason, str(error or "no connection"), refused=False))
+        self._intake.put(Disconnected(losses.of_error(error), refused=False))
 
     def _on_disconnect(
         self,
         _client: paho.Client,
         _: object,
-        _flags: paho.DisconnectFlags,
+        flags: paho.DisconnectFlags,
         reason: ReasonCode,
         _properties: object,
     ) -> None:
         if self.generation % 2:
             self.generation += 1
-        if not self._answered:
-            mqtt = self._settings.mqtt
-            detail = f"no answer to CONNECT: must be a broker of MQTT {mqtt.version}"
-            if mqtt.tls.enabled:  # what the broker says against it is lost with the connection
-                detail += " that takes the certificate of mqtt.tls.cert_file"
-            self._intake.put(Disconnected(reasons.UNANSWERED, detail, refused=False))
-        elif not self._refused:  # else it is said already
-            self._intake.put(Disconnected(reasons.of_broker(reason), str(reason), refused=False))
-        self._refused, self._answered = False, True
+        since, self._stands_since = self._stands_since, None
+        if self._refused:  # it is said already
+            self._refused = False
+            return
+        by_broker = flags.is_disconnect_packet_from_server
+        loss = losses.of_end(reason, error=self._client.failure, stood=since is not None, by_broker=by_broker)
+        if since is not None and not self._turned_down:  # some brokers hang up when they refuse something
+            loss, wait = self._rivalry.judge(loss, time.monotonic() - since)
+            self._wait(wait)
+        self._intake.put(Disconnected(loss, refused=False))
+
+    def _wait(self, seconds: int) -> None:
+        """Has the next attempt to connect wait so long, and later ones longer."""
+        if seconds != self._first_wait:  # setting it anew would begin at the first again
+            self._first_wait = seconds
+            self._client.reconnect_delay_set(seconds, max(seconds, LONGEST_WAIT))
 
     def _on_message(self, _client: paho.Client, _: object, message: paho.MQTTMessage) -> None:
         try:
@@ -239,6 +216,7 @@ class Connection:
         self, _client: paho.Client, _: object, mid: int, reason: ReasonCode, _properties: object
     ) -> None:
         refusal = str(reason) if reason.is_failure else None
+        self._turned_down = self._turned_down or refusal is not None
         self._intake.put(Published(self.generation, mid, refusal))
 
     def _on_subscribe(
@@ -259,22 +237,11 @@ class Connection:
             self._former = ()
 
 
+def _send_at_once(_client: paho.Client, _: object, channel: Any) -> None:  # noqa: ANN401 - as paho has it
+    """Else the kernel holds a small packet back until the broker has acknowledged the one before: 40 ms."""
+    channel.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
 def topic_filter(settings: Settings) -> str:
     """What the daemon subscribes to: the readings of all machines."""
     return settings.readings.topic.replace("{machine}", "+")
-
-
-def _tls(tls: Tls) -> ssl.SSLContext:
-    """Encryption with these certificates, else with the system's."""
-    try:
-        context = ssl.create_default_context(cafile=tls.ca_file)
-    except OSError as error:
-        problem = f"must be a readable file of certificates: {error.strerror}"
-        raise ConfigError((Problem("mqtt.tls.ca_file", problem, str(tls.ca_file)),)) from error
-    if tls.cert_file is not None:
-        try:
-            context.load_cert_chain(tls.cert_file, tls.key_file, password="")
-        except OSError as error:
-            problem = f"must be a readable certificate with its key in mqtt.tls.key_file: {error.strerror}"
-            raise ConfigError((Problem("mqtt.tls.cert_file", problem, str(tls.cert_file)),)) from error
-    return context

@@ -8,8 +8,10 @@ import msgspec
 
 from daemon import reasons
 from daemon.decoding import RefusalReason
+from daemon.losses import LOSSES, REFUSALS
 from daemon.reasons import OTHER
 from detector.clock import ClockFault
+from detector.health import Health
 from detector.reading import Dropped, Ignored
 
 
@@ -53,26 +55,32 @@ COUNTED: Mapping[str, Counted] = {
         tuple(ClockFault),
     ),
     "value_ignored": Counted("values_ignored", "Single values that count as missing.", tuple(Ignored)),
+    "sensor_unhealthy": Counted(
+        "sensors_unhealthy",
+        "Times that a sensor ceased to be healthy, or changed in what ails it.",
+        tuple(health for health in Health if health is not Health.OK),
+    ),
     "broker_lost": Counted(
         "broker_losses",
         "Connections to the broker that ended, or could not be made.",
-        (
-            *reasons.ERRORS.values(),
-            *reasons.ENDED,
-            reasons.UNSPECIFIED,
-            reasons.UNANSWERED,
-            reasons.THREAD_DIED,
-            OTHER,
-        ),
+        LOSSES,
     ),
     "broker_refused": Counted(
         "broker_refusals",
         "Attempts to connect that the broker turned down.",
-        (*reasons.REFUSED, OTHER),
+        REFUSALS,
     ),
     "session_lost": Counted(
         "sessions_lost",
         "Connections for which the broker had forgotten the session: readings may be missing.",
+    ),
+    "session_shortened": Counted(
+        "sessions_shortened",
+        "Connections for which the broker keeps the session shorter than was asked.",
+    ),
+    "readings_missing": Counted(
+        "connections_without_reading",
+        "Connections over which nothing came for so long that the broker may deny reading.",
     ),
     "subscription_refused": Counted(
         "subscriptions_refused",

@@ -41,6 +41,7 @@ class RefusalReason(StrEnum):
     NO_SENSOR = "no_sensor"
     BAD_NAME = "bad_name"
     TOO_MANY_LAYOUTS = "too_many_layouts"
+    SELF_TEST = "self_test"  # by `anomalyd doctor`; it is no machine, and nobody's mistake
 
 
 class Refusal(msgspec.Struct, frozen=True, gc=False):
@@ -58,6 +59,7 @@ class _Refused(Exception):
         self.detail = detail
 
 
+SELF_TEST = "anomalyd-doctor"  # no machine may have this name
 # The same in history files.
 SECONDS_BELOW = 1e11  # a number below is seconds (until the year 5138), one above milliseconds (from 1973)
 LATEST = 1e14  # milliseconds: the year 5138; more is micro- or nanoseconds
@@ -174,6 +176,8 @@ class Decoder:
         if not _good(machine):
             detail = f"a machine's name must be {GOOD_NAME}, got {_short(machine)}"
             raise _Refused(RefusalReason.TOPIC, detail)
+        if machine == SELF_TEST:
+            raise _Refused(RefusalReason.SELF_TEST, "comes from anomalyd doctor")
         if len(self._machines) >= MAX_TOPICS:
             self._machines.clear()
         return self._machines.setdefault(topic, machine)

@@ -8,6 +8,8 @@ from queue import Empty, SimpleQueue
 
 import msgspec
 
+from daemon.losses import Loss
+
 
 class Message(msgspec.Struct, frozen=True, gc=False):
     """A message as it came from the broker.
@@ -39,19 +41,20 @@ class Connected(msgspec.Struct, frozen=True, gc=False):
         session_present: Whether the broker had kept the session; if not, readings may be missing.
         receive_maximum: Publications that may be on their way at once.
         maximum_packet_size: Bytes of the largest packet that the broker takes.
+        session_expiry: Seconds for which the broker keeps the session, where it keeps it shorter than asked.
     """
 
     generation: int
     session_present: bool
     receive_maximum: int
     maximum_packet_size: int
+    session_expiry: int | None = None
 
 
 class Disconnected(msgspec.Struct, frozen=True, gc=False):
-    """The connection is gone, or was refused; `reason` is a word of `daemon.reasons`, `detail` a text."""
+    """The connection is gone, or was refused by the broker."""
 
-    reason: str
-    detail: str
+    loss: Loss
     refused: bool
 
 
@@ -144,6 +147,12 @@ class Intake:
         elif item is not None:
             self._notices.append(item)
 
+    def overflowed(self) -> int:
+        """Messages turned away since the last call."""
+        refused = self._refused
+        count, self._reported = refused - self._reported, refused
+        return count
+
     @property
     def received(self) -> int:
         """Messages that ever came."""
@@ -158,9 +167,3 @@ class Intake:
     def waiting_bytes(self) -> int:
         """Their payloads together."""
         return self._put_bytes - self._taken_bytes
-
-    def overflowed(self) -> int:
-        """Messages turned away since the last call."""
-        refused = self._refused
-        count, self._reported = refused - self._reported, refused
-        return count

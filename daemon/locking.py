@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+LOCK = "daemon.lock"
+
+
 class LockedError(Exception):
     """Another daemon uses the state directory."""
 
@@ -25,7 +28,7 @@ class StateLock:
             OSError: The directory cannot be made or written.
         """
         state_dir.mkdir(parents=True, exist_ok=True)
-        path = state_dir / "daemon.lock"
+        path = state_dir / LOCK
         self._file = path.open("a+")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -26,6 +26,7 @@ from prometheus_client.registry import Collector
 from daemon import logs
 from daemon.counted import COUNTED
 from detector.events import MachineState
+from detector.health import Health
 
 if TYPE_CHECKING:
     from config.addresses import Address
@@ -42,7 +43,8 @@ Word = TypeVar("Word", bound=str)
 PREFIX = "anomalyd"
 PATIENCE = 5.0  # seconds for a request to arrive and its answer to be taken: one is served at a time
 MAX_BUNDLES = 100  # named one by one: a plant may have a model of its own for each of its machines
-PARTS = ("store", "subscription", "bundles")  # of which the daemon can be degraded
+# Of which the daemon can be degraded.
+PARTS = ("store", "subscription", "publications", "readings", "client_id", "bundles")
 JUST_HEARD = "new"  # a machine of which no sample is complete yet
 
 
@@ -116,8 +118,13 @@ class DaemonCollector(Collector):
         found = Counter(machine.state or JUST_HEARD for machine in machines)
         states = {state: found[state] for state in (*MachineState, JUST_HEARD)}
         yield _gauges("machines", "Machines, by their state.", "state", states)
-        alerts = sum(machine.alerts.alert is not None for machine in machines)
+        alerts = sum(
+            (machine.alerts.alert is not None) + (machine.silence is not None) for machine in machines
+        )
         yield _gauge("alerts_open", "Alerts that are open.", alerts)
+        unhealthy = Counter(one.health for machine in machines for one in machine.unhealthy.values())
+        ailing = {health: unhealthy[health] for health in Health if health is not Health.OK}
+        yield _gauges("sensors_ailing", "Sensors that are not healthy, by what ails them.", "health", ailing)
         yield _gauge("connected", "1 while the broker is connected.", self._publisher.connected())
         problems = dict(self._announcer.problems)
         yield _gauges(

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from detector.alerts import OpenAlert
+from detector.events import SensorChanged, SilenceChanged
+
 if TYPE_CHECKING:
-    from detector.alerts import OpenAlert
+    from detector.alerts import OpenSilence
     from detector.events import AlertChanged, Scored, StateChanged
     from detector.pipeline import Champions
 
@@ -18,6 +21,13 @@ EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC; with a time zone it would be
 def iso(at: int) -> str:
     """Milliseconds since the epoch as `2026-01-04T10:00:00.000Z`."""
     return f"{(EPOCH + timedelta(milliseconds=at)).isoformat(timespec='milliseconds')}Z"
+
+
+def told(event: AlertChanged | SilenceChanged | SensorChanged) -> bytes:
+    """One event that subscribers must hear of."""
+    if isinstance(event, SensorChanged):
+        return sensor(event)
+    return silence(event) if isinstance(event, SilenceChanged) else alert(event)
 
 
 def alert(event: AlertChanged) -> bytes:
@@ -45,6 +55,48 @@ def alert(event: AlertChanged) -> bytes:
             ],
             "coverage": round(event.coverage, 4),
             "imputed": event.imputed,
+            "model": event.model,
+            "reason": "anomaly",
+        }
+    )
+
+
+def silence(event: SilenceChanged) -> bytes:
+    """One event of an alert about silence: the fields of any alert, of which there is nothing to be said."""
+    return msgspec.json.encode(
+        {
+            "id": event.id,
+            "machine": event.machine,
+            "change": event.change,
+            "severity": "warning",
+            "at": iso(event.at),
+            "opened_at": iso(event.opened_at),
+            "score": None,
+            "peak_score": None,
+            "reconstruction_error": None,
+            "threshold": None,
+            "sensors": [],
+            "coverage": None,
+            "imputed": [],
+            "model": event.model,
+            "reason": "silence",
+        }
+    )
+
+
+def sensor(event: SensorChanged) -> bytes:
+    """A sensor's health."""
+    return msgspec.json.encode(
+        {
+            "machine": event.machine,
+            "sensor": event.sensor,
+            "health": event.health,
+            "was": event.was,
+            "at": iso(event.at),
+            "since": iso(event.since),
+            "value": event.value,
+            "samples": event.samples,
+            "limit": event.limit if len(event.limit) > 1 else next(iter(event.limit), None),
             "model": event.model,
         }
     )
@@ -75,6 +127,9 @@ def state(event: StateChanged) -> bytes:
             "state": event.state,
             "since": iso(event.since),
             "alert": _open(event.alert),
+            "sensors": [
+                {"sensor": one.sensor, "health": one.health, "since": iso(one.since)} for one in event.sensors
+            ],
             "model": event.model,
         }
     )
@@ -96,14 +151,15 @@ def status(word: str, *, version: str, at: int, champions: Champions, problem: s
     return msgspec.json.encode(content)
 
 
-def _open(alert: OpenAlert | None) -> dict[str, Any] | None:
+def _open(alert: OpenAlert | OpenSilence | None) -> dict[str, Any] | None:
     if alert is None:
         return None
     return {
         "id": alert.id,
         "opened_at": iso(alert.opened_at),
-        "severity": alert.severity,
-        "peak_score": alert.peak_score,
+        "severity": alert.severity if isinstance(alert, OpenAlert) else "warning",
+        "peak_score": alert.peak_score if isinstance(alert, OpenAlert) else None,
+        "reason": "anomaly" if isinstance(alert, OpenAlert) else "silence",
     }
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from daemon.intake import Connected, Published
     from daemon.tally import Tally
 
+PERMIT = "let mqtt.username publish there (Mosquitto: topic write, in acl_file)"
 RETRY_REFUSED = 60.0  # seconds until what the broker refused is tried again: its permissions may have changed
 
 
@@ -35,6 +36,7 @@ class Outgoing(msgspec.Struct, frozen=True, gc=False):
 class _Held:
     """A topic that the broker refused: one message is tried again, the others wait for its answer."""
 
+    refusal: str
     retry_at: float
     waiting: list[Outgoing] = field(default_factory=list)
     trial: Outgoing | None = None
@@ -144,9 +146,10 @@ class Publisher:
         if notice.refusal is not None:
             if held is None or held.trial is outgoing:
                 reason = reasons.of_broker(notice.refusal)
-                self._tally.report("publication_refused", reason, topic=outgoing.topic)
+                self._tally.report("publication_refused", reason, topic=outgoing.topic, hint=PERMIT)
             if held is None:
-                held = self._held[outgoing.topic] = _Held(self._clock() + RETRY_REFUSED)
+                held = _Held(notice.refusal, self._clock() + RETRY_REFUSED)
+                self._held[outgoing.topic] = held
             _hold(held, outgoing, older=True)
             return None
         self._tally.figures.publications += 1
@@ -154,6 +157,14 @@ class Publisher:
             del self._held[outgoing.topic]
             self._waiting.extendleft(reversed(held.waiting))
         return outgoing.number
+
+    def problem(self) -> str | None:
+        """What the broker does not let us publish; None if it takes everything."""
+        if not self._held:
+            return None
+        topic, held = next(iter(self._held.items()))
+        more = f" and {len(self._held) - 1} more topics" if len(self._held) > 1 else ""
+        return f"the broker refuses publications to {topic}{more}: {held.refusal}"
 
     def idle(self) -> bool:
         """Whether nothing waits and nothing is on its way."""

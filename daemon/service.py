@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from daemon import reasons
-from daemon.decoding import Refusal
+from daemon import losses, reasons
+from daemon.decoding import Refusal, RefusalReason
 from daemon.failpoints import failpoint
 from daemon.following import follow, read
 from daemon.intake import Connected, Disconnected, Published, Subscribed, Unsubscribed
+from daemon.link import Link
 from daemon.notify import notify
 from daemon.publisher import Outgoing
 from daemon.replaying import Replaying
 from daemon.store import now
 from daemon.transaction import Transaction
 from detector.alerts import Change
-from detector.events import AlertChanged, StateChanged
+from detector.events import AlertChanged, SensorChanged, SilenceChanged, StateChanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -46,6 +47,7 @@ STEP = 1000  # milliseconds; less is a clock that is being slewed, or a late loo
 PRUNE_EVERY = 10.0  # seconds
 RETRY = 0.5  # seconds until a full disk is tried again
 RESUBSCRIBE = 60.0  # seconds until a refused subscription is asked for again
+PERMIT_READING = "let mqtt.username read there (Mosquitto: topic read, in acl_file)"
 STILL = 60  # looks, of which there is one a second, at a network thread that should turn once a second
 LEAVE_WITHIN = 1.0  # seconds; with retry 0.5, store 2 x 0.5, child 0.5, network 1 the end comes within 5
 
@@ -74,6 +76,7 @@ class Service:
         self._connection = connection
         self._publisher = publisher
         self._announcer = announcer
+        self._link = Link(settings, tally, time.monotonic)
         self._tally = tally
         self._replaying = Replaying(store, tally)
         self.stopping = False
@@ -135,21 +138,18 @@ class Service:
         log = structlog.get_logger()
         if isinstance(notice, Published):
             number = self._publisher.settle(notice)
+            self.set_problem("publications", self._publisher.problem())
             if number is not None:
                 self._sent.append(number)
                 failpoint("alert_confirmed")
         elif isinstance(notice, Disconnected):
-            event = "broker_refused" if notice.refused else "broker_lost"
-            mqtt = self._settings.mqtt
-            self._tally.count(
-                event, notice.reason, detail=notice.detail, host=mqtt.host, port=mqtt.broker_port
-            )
+            self._link.lost(notice)
         elif isinstance(notice, Subscribed):
             self._subscribed = time.monotonic()
             problem = None
             if notice.refusal is not None:
                 reason = reasons.of_broker(notice.refusal)
-                self._tally.report("subscription_refused", reason, topic=notice.topic)
+                self._tally.report("subscription_refused", reason, topic=notice.topic, hint=PERMIT_READING)
                 problem = f"the broker refuses the subscription to {notice.topic}: {notice.refusal}"
             self.set_problem("subscription", problem)
         elif isinstance(notice, Unsubscribed):
@@ -162,10 +162,10 @@ class Service:
                 host=mqtt.host,
                 port=mqtt.broker_port,
                 session_present=notice.session_present,
+                receive_maximum=notice.receive_maximum,
+                maximum_packet_size=notice.maximum_packet_size,
             )
-            if not notice.session_present and self._store.machines():
-                hint = "readings sent while this daemon was away may be missing"
-                self._tally.report("session_lost", level="warning", hint=hint)
+            self._link.made(notice, known=bool(self._store.machines()))
             settled = {*self._sent, *(number for number, _ in self._undeliverable)}
             unsent = [row for row in self._store.unsent() if row[0] not in settled]
             self._publisher.restart(notice, unsent)
@@ -174,11 +174,13 @@ class Service:
 
     def _follow(self, messages: list[Message], transaction: Transaction) -> list[Event]:
         """Messages to events; fills the transaction's readings and refusals."""
+        self._link.heard()
         readings = []
         for message in messages:
             decoded = read(message, self._decoder, self._store)
             if isinstance(decoded, Refusal):
-                transaction.refusals.append(decoded)
+                if decoded.reason is not RefusalReason.SELF_TEST:
+                    transaction.refusals.append(decoded)
                 self._tally.count(
                     "message_refused", decoded.reason, topic=message.topic[:100], detail=decoded.detail
                 )
@@ -197,6 +199,8 @@ class Service:
         if "subscription" in self._announcer.problems and self._ticked - self._subscribed >= RESUBSCRIBE:
             self._subscribed = self._ticked
             self._connection.subscribe()
+        self.set_problem("client_id", self._link.rivalry())
+        self.set_problem("readings", self._link.silence())
         self._tally.flush()
         if self._ticked - self._pruned >= PRUNE_EVERY:
             self._prune()
@@ -216,7 +220,7 @@ class Service:
 
     def _revive(self) -> None:
         if self._connection.revive():
-            self._tally.count("broker_lost", reasons.THREAD_DIED, host=self._settings.mqtt.host)
+            self._tally.count("broker_lost", losses.THREAD_DIED, host=self._settings.mqtt.host)
 
     def _show_life(self) -> None:
         """Feeds systemd's watchdog, and the file that a container's health check looks at.
@@ -254,6 +258,7 @@ class Service:
     def reconfigure(self, settings: Settings, decoder: Decoder, pipeline: Pipeline) -> None:
         """Goes on with other settings, between two steps."""
         self._settings, self._decoder, self.pipeline = settings, decoder, pipeline
+        self._link.settings = settings
         self._announcer.settings = settings
         self._announcer.states(pipeline)  # the topic may be another one
 
@@ -274,8 +279,9 @@ class Service:
     def _record(self, events: list[Event], transaction: Transaction) -> None:
         """Fills the transaction with what the events leave behind."""
         for event in events:
+            if isinstance(event, AlertChanged | SilenceChanged | SensorChanged):
+                transaction.outgoing.append(self._announcer.outgoing(event))
             if isinstance(event, AlertChanged):
-                transaction.outgoing.append(self._announcer.alert(event))
                 if event.change is Change.OPENED:
                     transaction.opened.append((event.machine, event.id, event.opened_at))
                 elif event.change is Change.CLOSED:

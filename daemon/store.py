@@ -54,6 +54,11 @@ CREATE TABLE replays (letter INTEGER PRIMARY KEY) STRICT;
 }
 NEW_MACHINE = "INSERT INTO machines (id, name) SELECT 1 + ifnull(max(machine), 0), ? FROM numbers"
 APART = 60_000  # milliseconds that readings of before and after keep, where the times came a second time
+# Of two readings of one time that were both taken, each may have values that the other lacks.
+INSERT_READING = (
+    "INSERT INTO readings VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE "
+    "SET numbers = larger(numbers, excluded.numbers) WHERE numbers IS NOT excluded.numbers"
+)
 UNDELIVERABLE = "publication_too_large"  # the reason in the dead letters
 KEPT_PAYLOAD = 16_384  # bytes of a dead letter: enough to see what it was
 BUSY = 500  # milliseconds that a commit waits for another process; who waits sees no signal
@@ -102,6 +107,7 @@ class Store:
                 self._database.execute("PRAGMA journal_mode = WAL")
                 self._database.execute(f"PRAGMA synchronous = {durability}")
                 self._database.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT}")
+            self._database.create_function("larger", 2, _larger, deterministic=True)
             self._retention = Retention(self._database)
             self._prepare(read_only=read_only)
             if not read_only:
@@ -153,7 +159,7 @@ class Store:
             done = 0
             for place in [*transaction.begins, len(transaction.readings)]:
                 many(
-                    "INSERT OR IGNORE INTO readings VALUES (?, ?, ?, ?)",
+                    INSERT_READING,
                     [
                         (machines[r.machine], r.at, layouts[r.sensors], r.values.tobytes())
                         for r in transaction.readings[done:place]
@@ -391,6 +397,11 @@ class Store:
             if gone:
                 failpoint("readings_pruned")
             return gone
+
+
+def _larger(numbers: bytes, others: bytes) -> bytes:
+    """What counts of two values of one time, as in the sampler: one that is there, and the larger one."""
+    return np.fmax(np.frombuffer(numbers), np.frombuffer(others)).tobytes()
 
 
 def now() -> int:

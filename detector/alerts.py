@@ -36,6 +36,7 @@ class AlertPolicy:
         critical_score: A peak score from which the alert is critical.
         repeat_every: Milliseconds after which an alert that is still open is published again
             (re-alarm time); None: never.
+        on_silence: Whether a machine that sends nothing opens an alert of its own.
     """
 
     open_after: int = 3
@@ -44,6 +45,7 @@ class AlertPolicy:
     close_score: float = 0.8
     critical_score: float = 3.0
     repeat_every: int | None = None
+    on_silence: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.open_after <= self.open_within <= MAX_OPEN_WITHIN:
@@ -67,6 +69,14 @@ class OpenAlert(msgspec.Struct, frozen=True, gc=False):
     opened_at: int
     peak_score: float
     severity: Severity
+    published_at: int
+
+
+class OpenSilence(msgspec.Struct, frozen=True, gc=False):
+    """An alert about a silent machine that has not closed; times by this host's clock."""
+
+    id: str
+    opened_at: int
     published_at: int
 
 
@@ -114,6 +124,11 @@ class AlertTracker(msgspec.Struct):
     def forget_recent(self) -> None:
         """Starts counting anew after a hole in the data; an open alert stays open."""
         self.recent, self.calm = (), 0
+
+
+def silence_id(machine: str, opened_at: int) -> str:
+    """The name of an alert about silence, which no other alert of the machine has."""
+    return alert_id(f"{machine}\0silence", opened_at)
 
 
 def alert_id(machine: str, opened_at: int) -> str:

@@ -182,6 +182,12 @@ class Columns:
             said[place] = known.get(sample[place])
         return said
 
+    def say_one(self, place: int, value: float) -> float | str | None:
+        """A sensor's value as people know it; see `say`."""
+        if place in self.known:
+            return self.known[place].get(value)
+        return None if math.isnan(value) else value
+
     def strange(self, sample: NDArray[np.float64]) -> list[str]:
         """The sensors of a sample, shape (F,), whose category was not seen in training."""
         return [
@@ -193,6 +199,10 @@ class Columns:
     def first(self, columns: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Shape (..., F) of (..., C), for what is the same in all columns of a sensor: what is missing."""
         return columns if self._single else columns[..., self.starts]
+
+    def spread(self, sensors: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Shape (C,) of (F,): what holds for a sensor holds for all of its columns."""
+        return sensors if self._single else np.repeat(sensors, np.diff(self.starts, append=self.width))
 
     def summed(self, columns: NDArray[np.float64]) -> NDArray[np.float64]:
         """Sums over the columns of each sensor, shape (..., F) of (..., C)."""

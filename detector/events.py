@@ -6,9 +6,10 @@ from enum import StrEnum
 
 import msgspec
 
-from detector.alerts import Change, OpenAlert, Severity
+from detector.alerts import Change, OpenAlert, OpenSilence, Severity
 from detector.blame import SensorShare
 from detector.clock import ClockFault
+from detector.health import Health, SensorState
 from detector.reading import Dropped, Ignored, Reading
 
 
@@ -67,6 +68,32 @@ class ValueIgnored(msgspec.Struct, frozen=True, gc=False):
     reason: Ignored
 
 
+class SensorChanged(msgspec.Struct, frozen=True, gc=False):
+    """A sensor is not as healthy as it was, or is again.
+
+    Attributes:
+        at: Time of the sample that shows it, in milliseconds since the epoch.
+        health: How it is now.
+        was: How it was before.
+        since: When it ceased to be healthy; the same in all events until it is healthy again.
+        value: What it has shown last, a category's text, a counter's increase; None before the first value.
+        samples: Samples in a row with that value, or without one where it is silent.
+        limit: What is allowed: so many samples, or the lowest and the highest value; empty where it is ok.
+        model: The bundle that serves the machine.
+    """
+
+    machine: str
+    at: int
+    sensor: str
+    health: Health
+    was: Health
+    since: int
+    value: float | str | None
+    samples: int
+    limit: tuple[float | None, ...]
+    model: str
+
+
 class NotScored(msgspec.Struct, frozen=True, gc=False):
     """A sample came, but no window could be scored; never a score of 0."""
 
@@ -115,15 +142,33 @@ class AlertChanged(msgspec.Struct, frozen=True, gc=False):
     model: str
 
 
+class SilenceChanged(msgspec.Struct, frozen=True, gc=False):
+    """An alert about a machine that sends nothing opened, was updated or closed.
+
+    Attributes:
+        at: When, by this host's clock: a silent machine has no time of its own.
+        opened_at: When it opened.
+        model: The bundle that serves the machine; None without one.
+    """
+
+    id: str
+    machine: str
+    change: Change
+    at: int
+    opened_at: int
+    model: str | None
+
+
 class StateChanged(msgspec.Struct, frozen=True, gc=False):
-    """A machine's present state, said when it or its open alert has changed.
+    """A machine's present state, said when it, its open alert or a sensor's health has changed.
 
     Attributes:
         at: When it changed.
         state: The state.
         since: Since when the machine is in this state; `at`, unless only the alert changed.
         model: The bundle that serves the machine.
-        alert: The open alert.
+        alert: The open alert; that about silence where no other is open.
+        sensors: Those that are not healthy, by name.
     """
 
     machine: str
@@ -131,7 +176,18 @@ class StateChanged(msgspec.Struct, frozen=True, gc=False):
     state: MachineState
     since: int
     model: str | None
-    alert: OpenAlert | None
+    alert: OpenAlert | OpenSilence | None
+    sensors: tuple[SensorState, ...] = ()
 
 
-Event = ReadingDropped | ClockFailed | ValueIgnored | NotScored | Scored | AlertChanged | StateChanged
+Event = (
+    ReadingDropped
+    | ClockFailed
+    | ValueIgnored
+    | SensorChanged
+    | NotScored
+    | Scored
+    | AlertChanged
+    | SilenceChanged
+    | StateChanged
+)

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from detector.health import Watch
 from detector.scoring import Scores
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from detector.health import HealthPolicy
     from detector.sampler import Sample
     from detector.scoring import Detector
 
@@ -58,6 +60,7 @@ class Window:
             return None
         row = len(fleet.due)
         fleet.due.append(self)
+        fleet.numbers.append(fleet.followed + len(fleet.slots) - 1)
         fleet.ends.append(self._end)
         fleet.fresh.append(self.restarted)
         self.restarted = False
@@ -68,9 +71,11 @@ class Window:
             self._held, self.restarted = 0, True
         elif sample.missed:
             for _ in range(min(sample.missed, self.fleet.length)):
+                self.fleet.gaps.append(len(self.fleet.samples))
                 self._append(self.fleet.nothing)
         self._append(sample.values)
         self._newest = sample.slot
+        self.fleet.slots.append(sample.slot)
 
     def _append(self, values: NDArray[np.float64]) -> None:
         fleet, end = self.fleet, self._end
@@ -107,7 +112,7 @@ class Window:
         """Takes up samples whose windows were scored before, and what `smoothed` was then."""
         for sample in samples:
             self._add(sample)
-        self.fleet.write()
+        self.fleet.write(again=True)
         self.waiting = 0
         self.restarted = smoothed is None
         self.begun = smoothed is not None
@@ -130,9 +135,12 @@ class Fleet:
         rows: The rings of all machines, one after another, shape (places * ring, C), NaN where missing.
         smoothed: Each machine's smoothed part of the last error, shape (places, F).
         scores: Of the windows that were due at the last `score`; None if none was.
+        watch: The health of the machines' sensors.
+        slots: Those of the samples that are not written yet.
+        followed: Samples that were written since the last `forget`; they are numbered from 0.
     """
 
-    def __init__(self, detector: Detector) -> None:
+    def __init__(self, detector: Detector, policy: HealthPolicy) -> None:
         manifest = detector.manifest
         width = manifest.width
         self.detector = detector
@@ -142,9 +150,14 @@ class Fleet:
         self.nothing = np.full(len(manifest.sensors), np.nan)
         self.samples: list[NDArray[np.float64]] = []  # not written yet
         self.targets: list[int] = []  # the rows where they belong
+        self.gaps: list[int] = []  # of them those that stand for an empty slot
+        self.slots: list[int] = []  # of all others
+        self.followed = 0
+        self.watch = Watch(manifest, policy)
         self.touched: list[Window] = []  # machines that took something since the last `score`
         self.due: list[Window] = []
         self.ends: list[int] = []  # of each window that is due, the row after its newest
+        self.numbers: list[int] = []  # and the number of its newest sample
         self.fresh: list[bool] = []  # and whether it does not continue the one before
         self.scores: Scores | None = None
         self.rows = np.empty((0, width), dtype=np.float32)
@@ -160,16 +173,31 @@ class Fleet:
             more = max(1, known)
             self.rows = _longer(self.rows, more * self.ring)
             self.smoothed = _longer(self.smoothed, more)
+            self.watch.grow(more)
             self.free += range(known + more - 1, known - 1, -1)
-        return Window(self, self.free.pop())
+        place = self.free.pop()
+        self.watch.join(place)
+        return Window(self, place)
 
-    def write(self) -> None:
-        """Scales and writes what was taken."""
+    def write(self, *, again: bool = False) -> None:
+        """Scales and writes what was taken, and looks at the sensors' health unless that is known."""
         if self.samples:
             taken = np.concatenate(self.samples).reshape(len(self.samples), -1)
-            self.rows[self.targets] = self.detector.scale(taken)
-            self.samples.clear()
-            self.targets.clear()
+            targets = np.array(self.targets)
+            self.rows[targets] = self.detector.scale(taken)
+            if not again:
+                if self.watch.watches:
+                    if self.gaps:
+                        taken, targets = np.delete(taken, self.gaps, 0), np.delete(targets, self.gaps)
+                    self.watch.follow(taken, targets // self.ring, self.slots, self.followed)
+                self.followed += len(self.slots)
+            for each in (self.samples, self.targets, self.gaps, self.slots):
+                each.clear()
+
+    def forget(self) -> None:
+        """Ends a batch: samples are numbered anew."""
+        self.followed = 0
+        self.watch.forget()
 
     def score(self, scratch: NDArray[np.float32]) -> None:
         """Scores the windows that are due.
@@ -181,7 +209,7 @@ class Fleet:
         self.scores = self._scores(scratch) if self.due else None
         for window in self.touched:
             window.waiting = 0
-        for each in (self.touched, self.due, self.ends, self.fresh):
+        for each in (self.touched, self.due, self.ends, self.numbers, self.fresh):
             each.clear()
 
     def _scores(self, scratch: NDArray[np.float32]) -> Scores:
@@ -189,13 +217,28 @@ class Fleet:
         rows = places[:, None] * self.ring + (np.array(self.ends)[:, None] + self._steps) % self.ring
         windows = scratch[: len(places) * self.cells].reshape(*rows.shape, -1)
         self.rows.take(rows, axis=0, out=windows, mode="clip")  # nothing is clipped: "raise" would copy twice
+        left_out = self._left_out()
+        for row, sensors in left_out.items():
+            windows[row, :, self.detector.columns.spread(sensors)] = np.nan
         errors = self.detector.errors(windows)
         usable = self.detector.usable(errors)
-        share = self._smooth(errors.share, usable)
+        share = self._smooth(errors.share, usable, left_out)
         return Scores(errors, share, self.detector.manifest, fresh=self.fresh.copy(), usable=usable)
 
-    def _smooth(self, share: NDArray[np.float64], usable: list[bool]) -> NDArray[np.float64]:
-        """Each window's share as the weighted mean of its own and of the one before, shape (N, F)."""
+    def _left_out(self) -> dict[int, NDArray[np.bool_]]:
+        """By the row of a window that is due, the sensors whose values count as missing in it, shape (F,)."""
+        left_out = self.watch.left_out
+        if not left_out:
+            return {}
+        return {row: left_out[number] for row, number in enumerate(self.numbers) if number in left_out}
+
+    def _smooth(
+        self, share: NDArray[np.float64], usable: list[bool], left_out: Mapping[int, NDArray[np.bool_]]
+    ) -> NDArray[np.float64]:
+        """Each window's share as the weighted mean of its own and of the one before, shape (N, F).
+
+        What a sensor that is left out has done before counts no longer.
+        """
         due, fresh, means = self.due, self.fresh, self.smoothed
         weight = self.detector.manifest.error.smoothing
         smoothed: NDArray[np.float64] = share * (1 - weight)
@@ -205,6 +248,8 @@ class Fleet:
             row += 1
             if fresh[start]:
                 window.begun = False
+            if start in left_out:
+                means[window.place, left_out[start]] = 0
             if not usable[start]:
                 continue
             if window.begun:
@@ -213,7 +258,9 @@ class Fleet:
                 smoothed[start] = share[start]
                 window.begun = True
             # Windows of the same machine that follow at once, as they do where there is but one.
-            while row < count and due[row] is window and usable[row] and not fresh[row]:
+            while (
+                row < count and due[row] is window and usable[row] and not fresh[row] and row not in left_out
+            ):
                 row += 1
             if row - start > 1:
                 smoothed[start:row] = self._fading[: row - start, : row - start] @ smoothed[start:row]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from detector.alerts import AlertPolicy, AlertTracker, Change, OpenAlert
+from detector.alerts import AlertPolicy, AlertTracker, Change, OpenAlert, OpenSilence, silence_id
 from detector.blame import SensorShare, blame
 from detector.clock import ClockFault, Overtaken
 from detector.events import (
@@ -17,20 +17,24 @@ from detector.events import (
     NotScored,
     NotScoredReason,
     Scored,
+    SensorChanged,
+    SilenceChanged,
     StateChanged,
 )
 from detector.grid import Grid
+from detector.health import Health, Noted, SensorState
 from detector.reading import Dropped, Reading
 from detector.sampler import Sample, Sampler
 from detector.scoring import Detector
 from detector.stream import StreamPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
     from detector.fleet import Fleet, Window
+    from detector.health import Change as HealthChange
     from detector.scoring import Scores
 
 
@@ -52,6 +56,10 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
         since: Since when, in milliseconds since the epoch.
         era: How often the machine's clock was set back.
         overtaken: The readings since the last one that was not too late.
+        silence: The alert about the machine's silence.
+        unhealthy: Sensors that are not healthy, by name.
+        stretches: How long each sensor has shown the same value or none; see `Watch.stretches`.
+        noted: What another bundle must know of some sensors.
     """
 
     model: str | None
@@ -63,6 +71,10 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     since: int
     era: int = 0
     overtaken: Overtaken | None = None
+    silence: OpenSilence | None = None
+    unhealthy: dict[str, SensorState] = {}
+    stretches: bytes = b""
+    noted: dict[str, Noted] = {}
 
 
 class Machine:
@@ -80,6 +92,8 @@ class Machine:
         self.heard_at: int | None = None  # as the clock showed then
         self.era = 0
         self.overtaken: Overtaken | None = None
+        self.silence: OpenSilence | None = None
+        self.unhealthy: dict[str, SensorState] = {}
         self.detector: Detector | None = None
         self.window: Window | None = None
         self._stream = stream
@@ -119,7 +133,10 @@ class Machine:
 
     def begin_again(self, fleet: Fleet | None) -> None:
         """Starts anew with times that may come a second time."""
+        window = self.window
+        stretches = b"" if window is None else window.fleet.watch.stretches(window.place)
         self.serve(fleet)
+        self._restore_health(stretches, {})
         self.era += 1
 
     def _sample(self, reading: Reading, detector: Detector) -> list[Sample] | Dropped:
@@ -177,6 +194,35 @@ class Machine:
         """Says that a sample came, without a full window."""
         return self._not_scored(at, NotScoredReason.WARMING_UP, MachineState.WARMING_UP)
 
+    def sense(self, at: int, changes: Iterable[HealthChange]) -> list[Event]:
+        """Says that a sample has shown sensors not to be as healthy as they were, or to be so again."""
+        assert self.detector is not None
+        assert self.window is not None
+        manifest, events = self.detector.manifest, []
+        unhealthy = dict(self.unhealthy)
+        for change in changes:
+            sensor, health = manifest.sensors[change.column], change.health
+            before = unhealthy.pop(sensor, None)
+            since = at if before is None else before.since
+            if health is not Health.OK:
+                unhealthy[sensor] = SensorState(sensor, health, since)
+            events.append(
+                SensorChanged(
+                    machine=self.name,
+                    at=at,
+                    sensor=sensor,
+                    health=health,
+                    was=change.was,
+                    since=since,
+                    value=self.detector.columns.say_one(change.column, change.value),
+                    samples=change.samples,
+                    limit=self.window.fleet.watch.limit(change.column, health),
+                    model=manifest.id,
+                )
+            )
+        self.unhealthy = dict(sorted(unhealthy.items()))
+        return [*events, *([self.present(at)] if self.state is not None else [])]
+
     def judge(self, at: int, values: NDArray[np.float64], scores: Scores, row: int) -> list[Event]:
         """Judges a scored window.
 
@@ -217,25 +263,61 @@ class Machine:
         """The state, once there is one, for who asks at the time `at`."""
         assert self.state is not None
         model = self.detector.manifest.id if self.detector else None
-        return StateChanged(self.name, at, self.state, self.since, model, self.alerts.alert)
+        alert = self.alerts.alert or self.silence
+        sensors = tuple(self.unhealthy.values())
+        return StateChanged(self.name, at, self.state, self.since, model, alert, sensors)
 
     def shift_clock(self, step: int) -> None:
         """Takes into account that our clock was set forward by so many milliseconds, or back."""
         if self.heard_at is not None:
             self.heard_at += step
+        if self.silence is not None:
+            published_at = self.silence.published_at + step
+            self.silence = msgspec.structs.replace(self.silence, published_at=published_at)
 
     def declare_silence(self, now: int) -> list[Event]:
         """Makes the machine silent if nothing usable has come for too long, counted from the first call."""
         if self.heard or self.heard_at is None:
             self.heard, self.heard_at = False, now
-        limit = self._stream.silent_after
-        if limit is None or self.state is MachineState.SILENT:
+        silent = self._is_silent(now, self.heard_at)
+        changed = silent and self.state is not MachineState.SILENT
+        if changed:
+            self.state, self.since = MachineState.SILENT, now
+        told = self._tell_silence(now, silent=silent)
+        return [*told, self.present(now)] if changed or told else []
+
+    def _tell_silence(self, now: int, *, silent: bool) -> list[Event]:
+        """Opens the alert about a silent machine, repeats it, or closes what is not wanted any more."""
+        repeat_every = self._policy.repeat_every
+        if self.silence is None:
+            if not (silent and self._policy.on_silence):
+                return []
+            self.silence = OpenSilence(silence_id(self.name, now), now, now)
+            return [self._silence(Change.OPENED, self.silence, now)]
+        if not self._policy.on_silence:
+            return self.end_silence(now)[:1]
+        if repeat_every is None or now - self.silence.published_at < repeat_every:
             return []
+        self.silence = msgspec.structs.replace(self.silence, published_at=now)
+        return [self._silence(Change.UPDATED, self.silence, now)]
+
+    def end_silence(self, now: int) -> list[Event]:
+        """Closes the alert about the machine's silence, which must be open."""
+        assert self.silence is not None
+        silence, self.silence = self.silence, None
+        return [self._silence(Change.CLOSED, silence, now), self.present(now)]
+
+    def _silence(self, change: Change, silence: OpenSilence, now: int) -> SilenceChanged:
+        model = self.detector.manifest.id if self.detector else None
+        return SilenceChanged(silence.id, self.name, change, now, silence.opened_at, model)
+
+    def _is_silent(self, now: int, heard_at: int) -> bool:
+        limit = self._stream.silent_after
+        if limit is None:
+            return False
         if self.detector is not None:  # a machine that reports once an hour is not silent in between
             limit = max(limit, SILENT_INTERVALS * self.detector.manifest.grid.interval)
-        if now - self.heard_at <= limit:
-            return []
-        return self._change(MachineState.SILENT, now)
+        return now - heard_at > limit
 
     def snapshot(self) -> Snapshot:
         """The state to store together with the readings taken so far."""
@@ -250,7 +332,18 @@ class Machine:
             since=self.since,
             era=self.era,
             overtaken=self.overtaken,
+            silence=self.silence,
+            unhealthy=self.unhealthy,
+            stretches=b"" if self.window is None else self.window.fleet.watch.stretches(self.window.place),
+            noted={} if self.window is None else self._noted(self.window),
         )
+
+    def _noted(self, window: Window) -> dict[str, Noted]:
+        noted = window.fleet.watch.noted(window.place)
+        if not noted:
+            return {}
+        assert self.detector is not None
+        return {self.detector.manifest.sensors[column]: one for column, one in noted.items()}
 
     def restore(self, snapshot: Snapshot, readings: Iterable[Reading]) -> None:
         """Takes up a snapshot and rebuilds the window from readings in order of time.
@@ -260,6 +353,7 @@ class Machine:
         self.alerts = msgspec.structs.replace(snapshot.alerts)
         self.state, self.since = snapshot.state, snapshot.since
         self.era, self.overtaken = snapshot.era, snapshot.overtaken
+        self.silence, self.unhealthy = snapshot.silence, {}
         if self.detector is None or self.window is None:
             return
         manifest = self.detector.manifest
@@ -279,6 +373,29 @@ class Machine:
         elif self.grid is not None:
             samples = self._sampler.complete()
         self.window.recall(samples, snapshot.smoothed if snapshot.model == manifest.id else None)
+        self.unhealthy = snapshot.unhealthy
+        noted = {name: self._moved(one, snapshot.grid) for name, one in snapshot.noted.items()}
+        self._restore_health(snapshot.stretches if snapshot.model == manifest.id else b"", noted)
+
+    def _restore_health(self, stretches: bytes, noted: Mapping[str, Noted]) -> None:
+        """Takes up what is known of sensors; see `Watch.restore`."""
+        if self.window is None or self.detector is None or not self.window.fleet.watch.watches:
+            self.unhealthy = {}
+            return
+        places = {sensor: column for column, sensor in enumerate(self.detector.manifest.sensors)}
+        self.unhealthy = {name: one for name, one in self.unhealthy.items() if name in places}
+        self.window.fleet.watch.restore(
+            self.window.place,
+            stretches,
+            {places[name]: one for name, one in noted.items() if name in places},
+            {places[name]: one.health for name, one in self.unhealthy.items()},
+        )
+
+    def _moved(self, noted: Noted, grid: Grid | None) -> Noted:
+        """The same with its slot on this machine's present grid."""
+        if noted.left_out is None or grid is None or self.grid is None:
+            return noted
+        return msgspec.structs.replace(noted, left_out=self.grid.slot(grid.time(noted.left_out)))
 
     def _not_scored(self, at: int, reason: NotScoredReason, state: MachineState) -> list[Event]:
         return [NotScored(self.name, at, reason), *self._enter(state, at)]

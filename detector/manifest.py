@@ -254,6 +254,20 @@ class ModelSpec(_Spec, frozen=True):
     ensemble: int = 1
 
 
+class StretchSpec(_Spec, frozen=True):
+    """How long each of the F sensors has stood still or been away in the history, in samples.
+
+    Attributes:
+        same: Most samples in a row with the same value.
+        absent: Most samples in a row without a value.
+        changes: How often the value has changed: of few changes the longest stretch tells little.
+    """
+
+    same: tuple[int, ...]
+    absent: tuple[int, ...]
+    changes: tuple[int, ...]
+
+
 class HistorySpec(_Spec, frozen=True):
     """What the model was fitted on.
 
@@ -291,6 +305,7 @@ class Manifest(_Spec, frozen=True):
         channels: What those sensors stand for that are no plain measurements, by sensor.
         limits: The lowest and the highest scaled value that the model is given: a value beyond is to
             it the limit, and off by what is beyond; None: it is given every value.
+        stretches: By which it is known that a sensor is stuck or silent; None in bundles of older versions.
     """
 
     schema: int
@@ -311,6 +326,7 @@ class Manifest(_Spec, frozen=True):
     files: dict[str, str]
     channels: dict[str, Channel] = {}
     limits: tuple[float, float] | None = None
+    stretches: StretchSpec | None = None
 
     def __post_init__(self) -> None:
         count = len(self.sensors)
@@ -320,6 +336,8 @@ class Manifest(_Spec, frozen=True):
             raise ValueError("channels: must be of sensors")
         if self.error.usual is not None and len(self.error.usual) != count:
             raise ValueError(f"error.usual: must hold {count} numbers, one per sensor")
+        if self.stretches is not None and {*map(len, msgspec.structs.astuple(self.stretches))} != {count}:
+            raise ValueError(f"stretches: must hold {count} numbers each, one per sensor")
         self.imputer.check(self.width)
         self.scaler.check(self.width)
         if self.limits is not None and not -math.inf < self.limits[0] < self.limits[1] < math.inf:

@@ -10,6 +10,7 @@ import numpy as np
 from detector.clock import ClockFault
 from detector.events import ClockFailed, Event, ReadingDropped, ValueIgnored
 from detector.fleet import Fleet
+from detector.health import HealthPolicy
 from detector.machine import Machine, Snapshot
 from detector.reading import Dropped, Ignored, Reading
 from detector.stream import StreamPolicy
@@ -44,13 +45,21 @@ MAX_CELLS = 2**18  # numbers in all their windows: 1 MiB, so that they stay in t
 
 
 class _Turn(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """A sample that waits for the scoring of the window that ends at it; `row` is None without one."""
+    """A sample that waits for the scoring of the window that ends at it.
+
+    Attributes:
+        number: Its number among those of its fleet.
+        row: The row of the window's score; None where no window ends at it.
+        full: Whether the window is.
+    """
 
     machine: Machine
     fleet: Fleet
     at: int
     values: NDArray[np.float64]
+    number: int
     row: int | None
+    full: bool
 
 
 class Pipeline:
@@ -60,10 +69,18 @@ class Pipeline:
     by those of `on_readings(b)`.
     """
 
-    def __init__(self, champions: Champions, *, stream: StreamPolicy, alerts: AlertPolicy) -> None:
+    def __init__(
+        self,
+        champions: Champions,
+        *,
+        stream: StreamPolicy,
+        alerts: AlertPolicy,
+        health: HealthPolicy | None = None,
+    ) -> None:
         self.champions = champions
         self._stream = stream
         self._policy = alerts
+        self._health = health or HealthPolicy()
         self._machines: dict[str, Machine] = {}
         self._fleets: dict[Detector, Fleet] = {}
         self._busy: set[Fleet] = set()  # those that took anything since the last scoring
@@ -138,7 +155,7 @@ class Pipeline:
         if detector is None:
             return None
         if detector not in self._fleets:
-            self._fleets[detector] = Fleet(detector)
+            self._fleets[detector] = Fleet(detector, self._health)
         return self._fleets[detector]
 
     def _take(self, reading: Reading, events: list[Event]) -> None:
@@ -153,6 +170,8 @@ class Pipeline:
         if isinstance(samples, Dropped):
             self._turns.append([ReadingDropped(reading, samples)])
             return
+        if machine.silence is not None and reading.received_at is not None:
+            self._turns.append(machine.end_silence(reading.received_at))
         window = machine.window
         if window is None:
             self._turns.append(machine.wait(reading.at))
@@ -169,8 +188,8 @@ class Pipeline:
             row = window.push(sample)
             if row is not None:
                 self._cells += fleet.cells
-            if row is not None or not window.full():
-                self._turns.append(_Turn(machine, fleet, sample.at, sample.values, row))
+            number = fleet.followed + len(fleet.slots) - 1
+            self._turns.append(_Turn(machine, fleet, sample.at, sample.values, number, row, window.full()))
 
     def _sample(self, machine: Machine, reading: Reading, events: list[Event]) -> list[Sample] | Dropped:
         """What the machine makes of it; if it proves that the clock was set back, from a new start."""
@@ -194,11 +213,17 @@ class Pipeline:
         for turn in self._turns:
             if isinstance(turn, list):
                 events += turn
-            elif turn.row is None:
-                events += turn.machine.warm_up(turn.at)
-            else:
+                continue
+            changes = turn.fleet.watch.changes
+            if changes and turn.number in changes:
+                events += turn.machine.sense(turn.at, changes[turn.number])
+            if turn.row is not None:
                 assert turn.fleet.scores is not None
                 events += turn.machine.judge(turn.at, turn.values, turn.fleet.scores, turn.row)
+            elif not turn.full:
+                events += turn.machine.warm_up(turn.at)
+        for fleet in self._busy:
+            fleet.forget()
         self._busy.clear()
         self._turns.clear()
         self._cells = 0

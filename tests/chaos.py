@@ -221,7 +221,7 @@ def daemon_kills(folder: Path, *, kills: int, restarts: int, per_second: int = 1
         return one.outcome(stream.join())
 
 
-def cuts(folder: Path, *, resets: int, black_holes: int, per_second: int = 200) -> Outcome:
+def connection_cuts(folder: Path, *, cuts: int, per_second: int = 200) -> Outcome:
     """Resets connections, lets them run into black holes, one way or both, and ends them on one side."""
     with line(folder) as one, closing(Proxy(one.broker.port)) as proxy:
         mqtt = {"host": "localhost", "port": proxy.port, "keepalive": f"{KEEPALIVE}s"}
@@ -233,10 +233,9 @@ def cuts(folder: Path, *, resets: int, black_holes: int, per_second: int = 200) 
             partial(proxy.swallow, "client"),
             proxy.half_open,
         ]
-        deeds: list[Callable[[], object]] = [proxy.reset] * resets
-        deeds += [holes[n % len(holes)] for n in range(black_holes)]
-        one.random.shuffle(deeds)
-        stream = one.stream(per_second * (3 * resets + 10 * black_holes), per_second)
+        # Who is cut off three times in a row within seconds waits longer, as for another client of its name.
+        deeds = [holes[n // 3 % len(holes)] if n % 3 == 2 else proxy.reset for n in range(cuts)]
+        stream = one.stream(per_second * 4 * cuts, per_second)
         for deed in deeds:
             with reconnecting(daemon):
                 deed()
@@ -280,8 +279,8 @@ FULL: dict[str, Callable[[Path], Outcome]] = {
     "20 × kill -9 of the daemon at 1,000 messages/s, 3 restarts of the broker": partial(
         daemon_kills, kills=20, restarts=3
     ),
-    "400 resets, 100 black holes and half-open connections at 200 messages/s": partial(
-        cuts, resets=400, black_holes=100
+    "334 resets, 166 black holes and half-open connections at 200 messages/s": partial(
+        connection_cuts, cuts=500
     ),
     "3 kills of the broker, once it has saved what it confirmed": partial(broker_kills, kills=3, saved=True),
     "10 kills of the broker in mid-stream": partial(broker_kills, kills=10, saved=False),

@@ -11,6 +11,7 @@ import yaml
 from hypothesis import settings
 
 from config import Settings, load
+from tests import certificates as authorities
 from tests.real_broker import MOSQUITTO, OPEN, Broker
 from tests.real_client import Client
 from tests.real_daemon import Daemon
@@ -42,6 +43,14 @@ def new_broker(tmp_path: Path) -> Iterator[Callable[..., Broker]]:
 def broker(new_broker: Callable[..., Broker], request: pytest.FixtureRequest) -> Broker:
     """A Mosquitto that lets everybody in, or with the options that it is parametrized with."""
     return new_broker(getattr(request, "param", OPEN))
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the certificates of `tests.certificates`."""
+    folder = tmp_path_factory.mktemp("certificates")
+    authorities.make(folder)
+    return folder
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from config.policies import alert_policy, stream_policy
+from config.policies import alert_policy, health_policy, stream_policy
 from config.settings import Settings
 from daemon import payloads
-from detector.events import AlertChanged
+from detector.events import AlertChanged, Event, SensorChanged
 from detector.grid import Grid
 from detector.history import History
 from detector.manifest import (
@@ -110,6 +110,17 @@ def messages(history: History) -> list[tuple[str, bytes]]:
 
 def expected(settings: Settings, histories: Iterable[History]) -> list[dict[str, Any]]:
     """The alerts of a run without any fault of process, disk or network, as subscribers would see them."""
+    events = _said(settings, tuple(histories))
+    return [json.loads(payloads.told(event)) for event in events if isinstance(event, AlertChanged)]
+
+
+def expected_of_sensors(settings: Settings, histories: Iterable[History]) -> list[dict[str, Any]]:
+    """What would be said of sensors in such a run."""
+    events = _said(settings, tuple(histories))
+    return [json.loads(payloads.told(event)) for event in events if isinstance(event, SensorChanged)]
+
+
+def _said(settings: Settings, histories: Sequence[History]) -> Iterator[Event]:
     registry = Registry(settings.state_dir)
     champions = Champions(
         own={
@@ -118,9 +129,13 @@ def expected(settings: Settings, histories: Iterable[History]) -> list[dict[str,
             if (champion := registry.champion_of(history.machine)) is not None
         }
     )
-    pipeline = Pipeline(champions, stream=stream_policy(settings), alerts=alert_policy(settings))
-    events = replay(tuple(histories), pipeline)
-    return [json.loads(payloads.alert(event)) for event in events if isinstance(event, AlertChanged)]
+    pipeline = Pipeline(
+        champions,
+        stream=stream_policy(settings),
+        alerts=alert_policy(settings),
+        health=health_policy(settings),
+    )
+    return replay(histories, pipeline)
 
 
 def milliseconds(text: str) -> int:

@@ -15,7 +15,7 @@ from detector.stream import StreamPolicy
 from trainer.scorable import scorable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -48,10 +48,7 @@ class Replayed:
     @property
     def errors_by_machine(self) -> tuple[NDArray[np.float64], ...]:
         """The same of each machine, in order of time, shapes (N,)."""
-        machines: dict[str, list[float]] = {}
-        for scored in self.scored:
-            machines.setdefault(scored.machine, []).append(scored.error)
-        return tuple(map(np.array, machines.values()))
+        return _by_machine(self.scored)
 
     @property
     def above(self) -> float:
@@ -76,6 +73,20 @@ def replay_rows(detector: Detector, histories: Sequence[History], alerts: AlertP
         elif isinstance(event, AlertChanged):
             opened += event.change is Change.OPENED
     return Replayed(tuple(scored), opened)
+
+
+def replayed_errors(
+    detector: Detector, histories: Sequence[History], alerts: AlertPolicy
+) -> tuple[NDArray[np.float64], ...]:
+    """`Replayed.errors_by_machine` of `replay_rows`, which takes much less memory for many rows."""
+    return _by_machine(event for event in said(detector, histories, alerts) if isinstance(event, Scored))
+
+
+def _by_machine(scored: Iterable[Scored]) -> tuple[NDArray[np.float64], ...]:
+    machines: dict[str, list[float]] = {}
+    for one in scored:
+        machines.setdefault(one.machine, []).append(one.error)
+    return tuple(map(np.array, machines.values()))
 
 
 def said(detector: Detector, histories: Sequence[History], alerts: AlertPolicy) -> Iterator[Event]:

@@ -1,4 +1,7 @@
-"""The detector beside PCA and an isolation forest: the same rows, windows, smoothing and threshold rule."""
+"""The detector beside PCA and an isolation forest: the same rows, windows, smoothing and threshold rule.
+
+The rivals' thresholds are learned from the held-back rows alone: an isolation forest is slow on many rows.
+"""
 
 from __future__ import annotations
 

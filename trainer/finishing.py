@@ -18,13 +18,14 @@ from detector.litert import LiteRTModel
 from detector.manifest import SCHEMA, ErrorSpec, HistorySpec, Manifest, Threshold
 from detector.scoring import Detector
 from trainer.advice import advice
-from trainer.calibration import Replayed, replay_rows, together, usual_errors
+from trainer.calibration import Replayed, replay_rows, replayed_errors, together, usual_errors
 from trainer.examination import examine
 from trainer.export import compare, export
 from trainer.fitting import Epoch, best_epoch
 from trainer.labelled import Labelled, labelled, watch, with_labels
 from trainer.look import window_spec
 from trainer.report import Contents, report
+from trainer.stretches import longest_stretches
 from trainer.thresholds import HeldBack, threshold
 from trainer.wording import DAY
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from config.settings import Settings
     from config.training import Trainer
+    from detector.alerts import AlertPolicy
     from detector.history import History
     from detector.scoring import Autoencoder
     from trainer.fleet import Fitted
@@ -83,8 +85,7 @@ def finish(
     litert = LiteRTModel(files["model.tflite"], length=wishes.window, width=unjudged.width)
     unjudged = with_usual_errors(unjudged, litert, wishes, parts)
     policy = alert_policy(settings)
-    calm = replay_rows(Detector(unjudged, litert), parts.calibration, policy)
-    found = threshold(HeldBack(calm.errors_by_machine, _days(calm, unjudged), policy), wishes.threshold)
+    found = threshold(_held_back(Detector(unjudged, litert), parts, policy), wishes.threshold)
     judged = msgspec.structs.replace(unjudged, threshold=found)
     watched = watch(Detector(judged, litert), one.job.histories, parts, policy)
     anomalies = labelled(watched)
@@ -131,7 +132,7 @@ def _metrics(epochs: tuple[Epoch, ...], replays: Sequence[Replayed], manifest: M
     """Figures of the fit and of all held-back rows; of the gate's alone where they are apart."""
     best, held_back = best_epoch(epochs), together(replays)
     median, high, highest, largest = np.quantile(held_back.errors, [0.5, 0.95, 0.99, 1])
-    days = _days(held_back, manifest)
+    days = _days(len(held_back.scored), manifest)
     gate = {"gate_windows": len(replays[1].scored), "gate_above": replays[1].above} if replays[1:] else {}
     return {
         "epochs": len(epochs) - 1,
@@ -152,9 +153,19 @@ def _metrics(epochs: tuple[Epoch, ...], replays: Sequence[Replayed], manifest: M
     }
 
 
-def _days(replayed: Replayed, manifest: Manifest) -> float:
-    """Time of one machine that the windows stand for."""
-    return len(replayed.scored) * manifest.window.stride * manifest.grid.interval / DAY
+def _held_back(detector: Detector, parts: Parts, policy: AlertPolicy) -> HeldBack:
+    """What the threshold is learned from."""
+
+    def of(histories: Sequence[History], fitted: HeldBack | None = None) -> HeldBack:
+        errors = replayed_errors(detector, histories, policy)
+        return HeldBack(errors, _days(sum(map(len, errors)), detector.manifest), policy, fitted)
+
+    return of(parts.calibration, of(parts.not_held_back))
+
+
+def _days(windows: int, manifest: Manifest) -> float:
+    """Time of one machine that so many windows stand for."""
+    return windows * manifest.window.stride * manifest.grid.interval / DAY
 
 
 def uncalibrated(one: Prepared, fitted: Fitted, settings: Settings, created_at: datetime) -> Manifest:
@@ -182,6 +193,7 @@ def uncalibrated(one: Prepared, fitted: Fitted, settings: Settings, created_at: 
         files={},
         channels=one.fit.channels,
         limits=one.fit.limits,
+        stretches=longest_stretches(one.histories, verdict.grid, wishes.max_gap, one.fit.columns.counters),
     )
 
 

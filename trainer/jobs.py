@@ -13,6 +13,7 @@ from trainer.parts import split, with_gate_apart
 from trainer.preparation import Preparation
 from trainer.problems import Unusable
 from trainer.start import begin
+from trainer.stretches import within
 from trainer.verdict import check
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ def prepare(job: Job, settings: Settings) -> Prepared:
     )
     if verdict.errors or verdict.grid is None:
         raise Unusable(*verdict.errors)
-    used = tuple(history.normal().select(verdict.kept) for history in job.histories)
+    limits = settings.sensors.limits
+    used = tuple(within(history.normal().select(verdict.kept), limits) for history in job.histories)
     spec = window_spec(wishes)
     parts = split(used, wishes.calibration_share)
     fit = fit_inputs(parts.not_held_back, settings.readings.channels, wishes, verdict.grid)

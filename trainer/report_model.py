@@ -38,7 +38,8 @@ def comparison(it: Contents, found: Examined) -> str:
         rows.append(row)
     how = (
         "The same windows judged by two methods without a neural network, each fitted on the same rows and "
-        "with a threshold by the same rule: good is when this detector's row is the best."
+        "with a threshold by the same rule, from the held-back rows: good is when this detector's row is "
+        "the best."
     )
     if it.manifest.error.usual is not None:
         how += " Their errors are plain ones, not divided by what is usual for each sensor."

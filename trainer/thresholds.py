@@ -37,11 +37,13 @@ class HeldBack:
         machines: Smoothed reconstruction errors of each machine in order of time, shapes (N,), no NaN.
         days: Normal time that all windows together stand for.
         policy: When an alert opens and closes.
+        fitted: The same of the rows that were fitted on, which may raise a calibrated threshold.
     """
 
     machines: Sequence[NDArray[np.float64]]
     days: float
     policy: AlertPolicy
+    fitted: HeldBack | None = None
 
     @cached_property
     def errors(self) -> NDArray[np.float64]:
@@ -58,12 +60,27 @@ class HeldBack:
         """Runs of windows above any threshold."""
         return self._forecast(RUNS)
 
+    @property
+    def all_rows(self) -> tuple[HeldBack, ...]:
+        """These rows, and those that were fitted on where the model does not know them all by heart."""
+        return (self,) if self.fitted is None or not self.fitted.varies else (self, self.fitted)
+
+    @property
+    def varies(self) -> bool:
+        """Whether there are different errors."""
+        return len(self.errors) > 0 and bool(self.errors.min() < self.errors.max())
+
     @cached_property
     def windows_per_run(self) -> float:
         """Windows in a run above a high threshold, on average."""
         high = float(np.quantile(self.errors, 0.95))
         # Where many windows have the largest error of all, none is above it.
         return max(1.0, float((self.errors > high).sum()) / max(1, self.runs.openings.count(high)))
+
+    def alerts_per_day(self, threshold: float) -> Rate:
+        """Alerts to be expected on a day of these rows."""
+        rate = self.alerts.expected(threshold)
+        return Rate(rate.expected / self.days, rate.low / self.days, rate.high / self.days)
 
     def _forecast(self, policy: AlertPolicy) -> Forecast:
         return Forecast(Openings(self.machines, policy), float(self.errors.mean()), float(self.errors.std()))
@@ -85,8 +102,7 @@ def threshold(held_back: HeldBack, settings: ThresholdSettings) -> Threshold:
         Unusable: The errors say nothing about how much is normal.
     """
     errors = held_back.errors
-    varies = len(errors) > 0 and errors.min() < errors.max()
-    if not varies:
+    if not held_back.varies:
         got = (
             f"{counted(len(errors), 'window')} of the same error {errors[0]:.4g}"
             if len(errors)
@@ -98,7 +114,7 @@ def threshold(held_back: HeldBack, settings: ThresholdSettings) -> Threshold:
         )
     evidence = Evidence(
         days=held_back.days,
-        quiet=held_back.alerts.start,
+        quiet=max(rows.alerts.start for rows in held_back.all_rows),
         candidates=tuple(_candidate(held_back, method, settings.options(method)) for method in METHODS),
     )
     chosen = evidence.of(settings.method)
@@ -122,13 +138,17 @@ def threshold(held_back: HeldBack, settings: ThresholdSettings) -> Threshold:
 
 def _candidate(held_back: HeldBack, method: ThresholdMethod, options: dict[str, float]) -> Candidate:
     found = METHODS[method](held_back, **options)
-    rate = held_back.alerts.expected(found.value)
+    rates = [rows.alerts_per_day(found.value) for rows in held_back.all_rows]
     return Candidate(
         method=method,
         options=options,
         value=found.value,
         above=float((held_back.errors > found.value).mean()),
-        alerts_per_day=Rate(*(each / held_back.days for each in (rate.expected, rate.low, rate.high))),
+        alerts_per_day=Rate(
+            max(rate.expected for rate in rates),
+            max(rate.low for rate in rates),
+            max(rate.high for rate in rates),
+        ),
         low=found.low,
         high=found.high,
     )
@@ -168,12 +188,21 @@ def _calibrated(
     false_alerts_per_day: float | None = None,
     false_alarm_rate: float | None = None,
 ) -> Found:
-    """The lowest threshold that is expected to open no more alerts, or have no more windows above it."""
-    if false_alerts_per_day is not None:
-        return Found(*held_back.alerts.lowest(false_alerts_per_day * held_back.days))
-    assert false_alarm_rate is not None
-    windows = false_alarm_rate * len(held_back.errors)
-    return Found(*held_back.runs.lowest(windows / held_back.windows_per_run))
+    """The lowest threshold that is expected to open no more alerts, or have no more windows above it.
+
+    Neither on the held-back rows nor on those that were fitted on: to lower it these are too well known,
+    but an alert in them, which are the most, is as false as any other.
+    """
+
+    def lowest(rows: HeldBack) -> tuple[float, float, float]:
+        if false_alerts_per_day is not None:
+            return rows.alerts.lowest(false_alerts_per_day * rows.days)
+        assert false_alarm_rate is not None
+        windows = false_alarm_rate * len(rows.errors)
+        return rows.runs.lowest(windows / rows.windows_per_run)
+
+    value, low, high = (max(each) for each in zip(*map(lowest, held_back.all_rows), strict=True))
+    return Found(value, low, high)
 
 
 METHODS: dict[ThresholdMethod, Callable[..., Found]] = {

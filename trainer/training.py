@@ -126,7 +126,7 @@ def fit_detector(
         raise fitted
     model, parts = _Fitted(fitted.model), prepared.parts
     parts = dataclasses.replace(parts, calibration=parts.validation, gate=parts.validation)
-    manifest = uncalibrated(prepared, fitted, settings, created_at)
+    manifest = replace(uncalibrated(prepared, fitted, settings, created_at), stretches=None)
     return Detector(with_usual_errors(manifest, model, settings.trainer, parts), model)
 
 

@@ -19,7 +19,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from bench.detection.protocol import Recording, sources
 from bench.stage import Plant, daemon, wait_for
 from config import load
-from config.policies import alert_policy, stream_policy
+from config.policies import alert_policy, health_policy, stream_policy
 from daemon import payloads
 from demo.broker import broker
 from detector.events import AlertChanged
@@ -107,7 +107,12 @@ def replayed(plant: Plant, files: list[Recording]) -> list[dict[str, Any]]:
     assert not refused, refused
     alerts = []
     for file in files:
-        pipeline = Pipeline(champions, stream=stream_policy(settings), alerts=alert_policy(settings))
+        pipeline = Pipeline(
+            champions,
+            stream=stream_policy(settings),
+            alerts=alert_policy(settings),
+            health=health_policy(settings),
+        )
         events = replay([file.history], pipeline)
         alerts += [json.loads(payloads.alert(event)) for event in events if isinstance(event, AlertChanged)]
     return alerts

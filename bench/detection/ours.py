@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from bench.detection.judging import Detector, Laid
 from bench.detection.protocol import Recording
 from config import Model, Settings, Trainer
-from config.policies import alert_policy, stream_policy
+from config.policies import alert_policy, health_policy, stream_policy
 from detector.pipeline import Champions, Pipeline
 from detector.replay import replay
 from trainer.evaluation import rows
@@ -58,7 +58,10 @@ class Ours:
         job = Job([learned], history.machine, (recording.source.path,), "bench")
         trained = train(job, settings=settings, created_at=CREATED)
         pipeline = Pipeline(
-            Champions(shared=trained.detector), stream=stream_policy(settings), alerts=alert_policy(settings)
+            Champions(shared=trained.detector),
+            stream=stream_policy(settings),
+            alerts=alert_policy(settings),
+            health=health_policy(settings),
         )
         events = list(replay([history], pipeline))
         manifest = trained.manifest

@@ -68,7 +68,7 @@ def results(config: Path, data: list[Path], work: Work[T], processes: int) -> li
 
 
 def test_the_number_of_processes_changes_nothing(config: Path, data: list[Path]) -> None:
-    one, two, many = (results(config, data, partial(said, scores=True), n) for n in (1, 2, 9))
+    one, two, many = (results(config, data, partial(said, scores=True, sensors=True), n) for n in (1, 2, 9))
     assert len(one) == len(MACHINES)
     assert one == two == many
     counted = [results(config, data, partial(count, lateness=0), n) for n in (1, 3)]
@@ -153,7 +153,7 @@ def test_a_bundle_that_was_damaged_meanwhile_ends_all_processes_with_its_own_wor
         model = next(tmp_path.glob("state/bundles/*/model.tflite"))
         model.write_bytes(b"other")
         with pytest.raises(BundleError, match=r"model.tflite was changed after it was written"):
-            list(replayed(machines, settings, partial(said, scores=False), processes=2))
+            list(replayed(machines, settings, partial(said, scores=False, sensors=False), processes=2))
     assert not workers(os.getpid())
 
 

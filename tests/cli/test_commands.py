@@ -37,7 +37,7 @@ def test_a_mistyped_command_line_is_a_usage_error(anomalyd: Run, arguments: tupl
 
 @pytest.mark.parametrize(
     "command",
-    [("train", "a.csv"), ("run",), ("check",), ("check-data", "a.csv"), ("tune", "a.csv"),
+    [("train", "a.csv"), ("run",), ("check",), ("doctor",), ("check-data", "a.csv"), ("tune", "a.csv"),
      ("replay", "a.csv"), ("retrain",), ("evaluate", "a.csv"), ("models", "list"), ("models", "show"),
      ("models", "rollback")],
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sqlite3
 import subprocess
@@ -91,6 +92,48 @@ def test_a_retraining_learns_from_stored_readings_less_alerts_and_the_daemon_tak
         for state in client.messages("anomalyd/press/state")
         if state["model"] == turn["bundle"]
     ], "the window carries over"
+
+
+def test_a_retraining_does_not_learn_that_a_stuck_sensor_is_normal_and_it_stays_stuck(
+    setup: Setup, client: Client, ready: Callable[[], Daemon]
+) -> None:
+    setup.write(trainer=QUICK, retrain=LENIENT, sensors={"stuck_after": "20s"})
+    plant.promote(setup.state)
+    daemon = ready()
+    readings = plant.history(1000)
+    values = readings.values.copy()
+    values[900:, 1] = values[900, 1]
+    readings = dataclasses.replace(readings, values=values)
+    for topic, payload in plant.messages(readings):
+        client.publish(topic, payload)
+    stuck = wait_until(lambda: client.last("anomalyd/press/sensor"), "the stuck sensor")
+    assert (stuck["sensor"], stuck["health"]) == ("pressure", "stuck")
+    wait_until(lambda: stored(setup) == len(readings), "all readings in the store")
+
+    command = [sys.executable, "-m", "cli", "retrain", "--config", str(setup.file), "--json"]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    (turn,) = json.loads(done.stdout)
+    assert turn["promoted"] is True, turn
+    stretches = Registry(setup.state).read(turn["bundle"]).manifest.stretches
+    assert stretches is not None
+    assert stretches.same == (1, 1, 1)
+    assert stretches.absent == (0, 100, 0)
+
+    daemon.wait("champions_swapped", machines=1)
+    state = wait_until(
+        lambda: (
+            client.last("anomalyd/press/state")["model"] == turn["bundle"]
+            and client.last("anomalyd/press/state")
+        ),
+        "the new model's state",
+    )
+    assert state["sensors"] == [{"sensor": "pressure", "health": "stuck", "since": stuck["at"]}]
+    more = plant.history(1003)
+    again = dataclasses.replace(more.rows(slice(1000, None)))
+    for topic, payload in plant.messages(again):
+        client.publish(topic, payload)
+    wait_until(lambda: client.last("anomalyd/press/sensor")["health"] == "ok", "its recovery")
+    assert len(client.messages("anomalyd/press/sensor")) == 2
 
 
 def test_the_daemon_s_child_retrains_and_its_decision_is_logged(

@@ -25,7 +25,7 @@ def test_twenty_kills_at_a_thousand_messages_a_second_and_restarts_of_the_broker
 
 
 def test_resets_black_holes_and_half_open_connections_lose_nothing(tmp_path: Path) -> None:
-    outcome = chaos.cuts(tmp_path, resets=10, black_holes=8)
+    outcome = chaos.connection_cuts(tmp_path, cuts=15)
     assert outcome.faultless, outcome
     assert outcome.alerts > 10
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -15,22 +14,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from config import Settings, load
-from config.policies import alert_policy, milliseconds, stream_policy
-from daemon.announcing import Announcer
-from daemon.decoding import Decoder
-from daemon.intake import Intake, Message
-from daemon.publisher import Publisher
-from daemon.service import Service
-from daemon.serving import Serving
+from daemon.intake import Message
 from daemon.store import Store
-from daemon.tally import Tally
 from daemon.transaction import Transaction
-from detector.pipeline import Pipeline
 from detector.reading import Reading
-from registry.champions import Registry
 from tests import plant
 from tests.conftest import Setup
-from tests.daemon.wire import Wire, connected
+from tests.daemon.offline import serving
 from tests.real_client import Client
 from tests.real_daemon import ROOT, Daemon
 from tests.waiting import wait_until
@@ -38,38 +28,6 @@ from tests.waiting import wait_until
 HOUR = 3_600_000
 DAY = 24 * HOUR
 MANY = 10**12
-
-
-@contextmanager
-def serving(settings: Settings) -> Iterator[Callable[[list[Message]], None]]:
-    """A daemon without a broker: takes messages whose arrival is the test's."""
-    store = Store(settings.state_dir / "store.sqlite")
-    bundles = Serving(Registry(settings.state_dir), store, lateness=milliseconds(settings.readings.lateness))
-    pipeline = Pipeline(bundles.load(), stream=stream_policy(settings), alerts=alert_policy(settings))
-    bundles.restore(pipeline)
-    tally = Tally(time.monotonic)
-    wire, intake = Wire(), Intake()
-    publisher = Publisher(wire, tally, time.monotonic)
-    service = Service(
-        settings,
-        intake=intake,
-        decoder=Decoder(topic=settings.readings.topic, time="ts", values=None, max_payload=10_000),
-        pipeline=pipeline,
-        store=store,
-        connection=wire,
-        publisher=publisher,
-        announcer=Announcer(settings, publisher, tally, version="1"),
-        tally=tally,
-    )
-    intake.put(connected(1))
-
-    def take(messages: list[Message]) -> None:
-        for message in messages:
-            intake.put(message)
-        service.step()
-
-    yield take
-    store.close()
 
 
 def sent(count: int, *, begin: int = 0, ahead: int = 0) -> list[Message]:
@@ -109,8 +67,8 @@ def test_a_clock_that_was_set_back_costs_no_reading_that_is_stored_and_restarts_
     options = settings(tmp_path / "state")
     with capture_logs() as logs:
         for begin, end in zip((0, *cuts), (*cuts, len(stream)), strict=True):
-            with serving(options) as take:
-                take(stream[begin:end])
+            with serving(options) as daemon:
+                daemon.take(stream[begin:end])
     assert [line["reason"] for line in logs if line["event"] == "clock_failed"] == ["set_back"]
     recent, all_of_it, alerts = kept(options.state_dir)
     second = [plant.START + 1000 * i for i in range(700)]
@@ -118,8 +76,8 @@ def test_a_clock_that_was_set_back_costs_no_reading_that_is_stored_and_restarts_
     assert recent == second[460:]  # a minute of what came too late is what it takes to be sure
     assert all_of_it == sorted(second[:100] + ahead + second[460:])
     undisturbed = settings(tmp_path / "undisturbed")
-    with serving(undisturbed) as take:
-        take(stream)
+    with serving(undisturbed) as daemon:
+        daemon.take(stream)
     assert alerts == kept(undisturbed.state_dir)[2]
     assert len(alerts) >= 4
 
@@ -127,8 +85,8 @@ def test_a_clock_that_was_set_back_costs_no_reading_that_is_stored_and_restarts_
 def test_of_time_that_came_twice_a_training_reads_what_came_last(tmp_path: Path) -> None:
     stream = sent(400) + sent(200, begin=400, ahead=-250_000)  # from 150 s on again
     options = settings(tmp_path / "state")
-    with serving(options) as take:
-        take(stream)
+    with serving(options) as daemon:
+        daemon.take(stream)
     recent, all_of_it, _ = kept(options.state_dir)
     begin = plant.START + 210_000
     assert recent == list(range(begin, begin + 140_000, 1000))

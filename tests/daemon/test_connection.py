@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import socket
 import subprocess
 import time
@@ -16,7 +17,7 @@ import yaml
 from daemon import service
 from tests.conftest import Setup
 from tests.daemon.inside import running
-from tests.real_broker import Broker
+from tests.real_broker import OPEN, Broker
 from tests.real_client import Client
 from tests.real_daemon import Daemon
 from tests.waiting import wait_until
@@ -175,6 +176,45 @@ def test_a_lost_session_is_said(
     daemon.wait("session_lost")
 
 
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+def test_two_daemons_of_one_name_say_so_and_one_gives_way(
+    tmp_path: Path, client: Client, broker: Broker, run_daemon: Callable[..., Daemon], version: str
+) -> None:
+    daemons = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        daemons.append(run_daemon(config(tmp_path / name, broker.port, version=version)))
+    told = wait_until(
+        lambda: [line for each in daemons for line in each.said("broker_lost", reason="cut_repeatedly")],
+        "the suspicion",
+    )
+    assert "mqtt.client_id" in told[0]["hint"]
+    problem = (
+        "the broker ends the connections of anomalyd: probably another client uses the same mqtt.client_id: "
+        "give each daemon its own; the broker's log tells"
+    )
+    wait_until(
+        lambda: any(status.get("problem") == problem for status in client.messages("anomalyd/status")),
+        "the status",
+    )
+    wait_until(
+        lambda: any(len(each.said("broker_lost", reason="cut_repeatedly")) >= 3 for each in daemons),
+        "one that waits longer",
+    )
+
+
+def test_a_session_that_is_taken_over_is_a_problem_with_its_reason_and_the_wait_grows(
+    tmp_path: Path, answers: Callable[[bytes], list[bytes]], run_daemon: Callable[..., Daemon]
+) -> None:
+    heard = answers(ACCEPTED_5 + b"\xe0\x02\x8e\x00")
+    daemon = run_daemon(config(tmp_path, answers.port, client_id="hall-2"))  # type: ignore[attr-defined]
+    lost = daemon.wait("broker_lost", reason="session_taken_over")
+    assert lost["hint"] == "another client uses the same mqtt.client_id: give each daemon its own"
+    started = time.monotonic()
+    wait_until(lambda: len(heard) >= 4, "more attempts")
+    assert time.monotonic() - started >= 1 + 2 + 4 - 1.5  # else it is the usual second each time
+
+
 def test_a_user_needs_the_right_password(
     tmp_path: Path,
     new_broker: Callable[..., Broker],
@@ -191,10 +231,85 @@ def test_a_user_needs_the_right_password(
     secret.write_text("wrong\n")
     file = config(tmp_path, broker.port, username="daemon", password_file=str(secret))
     daemon = run_daemon(file)
-    daemon.wait("broker_refused", reason="not_authorized")
+    refused = daemon.wait("broker_refused", reason="not_authorized")
+    assert refused["detail"] == "Not authorized"
+    assert "mqtt.password_file" in refused["hint"]
     assert daemon.end() == 0
     secret.write_text("secret of daemon\n")
     daemon = run_daemon(file)
     daemon.wait("broker_connected")
     wait_until(lambda: client.last("anomalyd/status"), "the status")
     assert not any("secret of" in str(line) for line in daemon.log)
+
+
+@pytest.mark.parametrize(
+    ("option", "reason"),
+    [("max_qos 0", "qos_not_supported"), ("retain_available false", "retain_not_supported")],
+)
+def test_a_broker_that_cannot_confirm_or_keep_what_is_published_is_refused_with_its_option(
+    tmp_path: Path,
+    new_broker: Callable[..., Broker],
+    run_daemon: Callable[..., Daemon],
+    option: str,
+    reason: str,
+) -> None:
+    broker = new_broker(f"{OPEN}\n{option}")
+    refused = run_daemon(config(tmp_path, broker.port)).wait("broker_refused", reason=reason)
+    assert option.split(maxsplit=1)[0] in refused["hint"]
+
+
+def test_the_limits_of_the_broker_are_heeded_and_said(
+    tmp_path: Path, new_broker: Callable[..., Broker], run_daemon: Callable[..., Daemon]
+) -> None:
+    broker = new_broker(f"{OPEN}\nmax_inflight_messages 5\nmax_packet_size 2000\nmax_keepalive 20")
+    connected = run_daemon(config(tmp_path, broker.port)).wait("broker_connected")
+    assert (connected["receive_maximum"], connected["maximum_packet_size"]) == (5, 2000)
+
+
+def test_a_session_that_the_broker_keeps_shorter_than_asked_is_said(
+    tmp_path: Path, answers: Callable[[bytes], list[bytes]], run_daemon: Callable[..., Daemon]
+) -> None:
+    granted = b"\x20\x08\x00\x00\x05\x11\x00\x00\x0e\x10"
+    answers(granted + b"\x90\x04\x00\x01\x00\x01")
+    daemon = run_daemon(config(tmp_path, answers.port))  # type: ignore[attr-defined]
+    said = daemon.wait("session_shortened")
+    assert (said["asked"], said["granted"]) == (7 * 86_400, 3600)
+
+
+def test_readings_that_the_broker_withholds_are_missed_and_a_problem_until_one_comes(
+    tmp_path: Path,
+    new_broker: Callable[..., Broker],
+    new_client: Callable[..., Client],
+    run_daemon: Callable[..., Daemon],
+) -> None:
+    permissions = tmp_path / "permissions"
+    rest = "user test\ntopic readwrite #\nuser daemon\ntopic readwrite anomalyd/#\n"
+    permissions.write_text(rest)
+    permissions.chmod(0o600)
+    broker = new_broker(f"{OPEN}\nacl_file {permissions}")
+    client = new_client(broker.port, "anomalyd/#", username="test")
+    setup = Setup(tmp_path, broker.port)
+    mqtt = {"host": "localhost", "port": broker.port, "username": "daemon"}
+    setup.write(mqtt=mqtt, alerts={"silent_after": "2s"}, readings={"interval": "1s"})
+    daemon = run_daemon(setup.file)
+    daemon.wait("broker_connected")
+    assert daemon.said("subscription_refused") == [], "the broker grants it all the same"
+    client.publish("plant/press/readings", b'{"flow": 1}')
+    missing = daemon.wait("readings_missing", topic="plant/+/readings")
+    assert "anomalyd doctor" in missing["hint"]
+
+    def problem() -> str:
+        return str((client.last("anomalyd/status") or {}).get("problem"))
+
+    wait_until(
+        lambda: problem().startswith("nothing has come on plant/+/readings since connecting"), "the problem"
+    )
+    permissions.write_text(f"{rest}topic read plant/+/readings\n")
+    broker.send(signal.SIGHUP)  # it reads them again
+
+    def recovered() -> bool:
+        client.publish("plant/press/readings", b'{"flow": 1}')
+        return problem() == "None"
+
+    wait_until(recovered, "the recovery")
+    assert len(daemon.said("readings_missing")) == 1

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,20 @@ def test_letters_are_marked_and_dropped_while_the_daemon_stores_readings(
     stream.join()
     wait_until(lambda: len(stored(setup)) == 3000, "all readings")
     assert len(numbers(setup)) == 200
+
+
+def test_a_letter_that_is_marked_and_dropped_is_forgotten(setup: Setup, client: Client, ready: Ready) -> None:
+    ready()
+    client.publish(TOPIC, b"no JSON")
+    wait_until(lambda: len(numbers(setup)) == 1, "the letter")
+    (number,) = numbers(setup)
+    with closing(sqlite3.connect(setup.state / "store.sqlite")) as database, database:
+        database.execute("BEGIN IMMEDIATE")  # so that the daemon does not see the one without the other
+        database.execute("INSERT INTO replays VALUES (?)", (number,))
+        database.execute("DELETE FROM dead_letters WHERE id = ?", (number,))
+    with closing(sqlite3.connect(setup.state / "store.sqlite")) as database:
+        query = "SELECT count(*) FROM replays"
+        wait_until(lambda: database.execute(query).fetchone() == (0,), "the mark to go")
 
 
 def test_what_was_cut_or_is_an_alert_of_ours_cannot_be_replayed(tmp_path: Path) -> None:

@@ -149,9 +149,12 @@ def test_what_the_broker_refuses_is_tried_again_in_order(
         wait_until(lambda: client.messages("anomalyd/pump/alert"), "what is allowed")
         wait_until(lambda: said("publication_refused") > 1, "another try")
         assert client.messages(ALERTS) == []
+        refused = f"the broker refuses publications to {ALERTS}: Not authorized"
+        wait_until(lambda: (client.last(STATUS) or {}).get("problem") == refused, "the status")
         permissions.write_text(all_but)
         broker.send(signal.SIGHUP)  # it reads them again
         wait_until(lambda: unsent(setup) == 0, "the outbox to empty")
+        wait_until(lambda: client.last(STATUS)["status"] == "online", "the status")
     wait_until(lambda: len(client.messages(ALERTS)) >= 50, "the alerts")
     assert client.messages(ALERTS) == list(range(50))
 

@@ -19,7 +19,7 @@ import pytest
 
 from daemon import assembly, service
 from daemon.connection import Connection
-from daemon.reasons import THREAD_DIED
+from daemon.losses import THREAD_DIED
 from daemon.store import Store
 from daemon.tally import Tally
 from tests.conftest import Setup

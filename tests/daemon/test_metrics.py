@@ -86,7 +86,7 @@ def test_the_figures_are_those_of_what_was_sent(
         ("latency_seconds_count",): 206,
         ("latency_seconds_bucket", "+Inf"): 206,
         ("broker_connections",): 1,
-        ("broker_losses", "unspecified_error"): 0,
+        ("broker_losses", "closed"): 0,
         ("connected",): 1,
         ("degraded", "store"): 0,
         ("outbox_messages",): 0,

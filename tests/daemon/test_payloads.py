@@ -42,7 +42,8 @@ def test_an_alert_is_the_json_of_the_contract_field_by_field_and_in_its_order() 
         '"score":2.31,"peak_score":2.31,"reconstruction_error":0.0123,"threshold":0.0053,'
         '"sensors":[{"sensor":"pressure","contribution":0.62,"value":3.1,"expected":2.4},'
         '{"sensor":"flow","contribution":0.38,"value":null,"expected":40.0}],'
-        '"coverage":0.9583,"imputed":["flow"],"model":"2026-01-03T22-00-00Z-3f9c"}'
+        '"coverage":0.9583,"imputed":["flow"],"model":"2026-01-03T22-00-00Z-3f9c",'
+        '"reason":"anomaly"}'
     )
 
 
@@ -76,12 +77,13 @@ def test_a_score_says_what_was_scored_and_by_which_model() -> None:
 
 
 def test_a_state_tells_of_the_open_alert_and_the_model() -> None:
-    bare = {"machine": "press", "since": "2026-01-04T10:00:00.000Z"}
+    bare = {"machine": "press", "since": "2026-01-04T10:00:00.000Z", "sensors": []}
     event = StateChanged("press", AT + 1, MachineState.NO_MODEL, AT, None, None)
     assert json.loads(payloads.state(event)) == {**bare, "state": "no_model", "alert": None, "model": None}
     opened = OpenAlert("9f0c", AT, 2.5, Severity.CRITICAL, AT)
     event = StateChanged("press", AT + 1, MachineState.ALERT, AT, "b-1", opened)
     alert = {"id": "9f0c", "opened_at": "2026-01-04T10:00:00.000Z", "severity": "critical", "peak_score": 2.5}
+    alert["reason"] = "anomaly"
     assert json.loads(payloads.state(event)) == {**bare, "state": "alert", "alert": alert, "model": "b-1"}
 
 

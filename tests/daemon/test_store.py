@@ -101,10 +101,10 @@ def test_a_batch_is_there_after_a_restart(store: Store) -> None:
     assert dead_letters(store) == [(AT + 1, "plant/press/readings", b"x", "not_json", "detail 1")]
 
 
-def test_a_reading_that_comes_again_is_stored_once_and_as_it_came_first(store: Store) -> None:
+def test_a_reading_that_comes_again_is_stored_once_and_as_the_sampler_counts_it(store: Store) -> None:
     store.commit(Transaction(readings=[reading(AT, flow=1), reading(AT, flow=2)]))
     store.commit(Transaction(readings=[reading(AT, flow=3), reading(AT + 1, flow=4)]))
-    assert stored(store) == [(AT, {"flow": 1.0}), (AT + 1, {"flow": 4.0})]
+    assert stored(store) == [(AT, {"flow": 3.0}), (AT + 1, {"flow": 4.0})]
 
 
 def test_what_was_sent_is_gone_and_its_number_is_not_used_again(store: Store) -> None:
@@ -282,3 +282,12 @@ def test_reading_a_store_that_is_not_there_makes_none(file: Path) -> None:
         Store(file, read_only=True)
     assert str(refused.value) == f"{file}: cannot be used as the store: unable to open database file"
     assert not file.exists()
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_two_readings_of_one_time_the_values_that_count_are_kept(store: Store, order: int) -> None:
+    two = [reading(AT, flow=1, load=math.nan, oil=5), reading(AT, flow=math.nan, load=2, oil=7)]
+    for each in two[::order]:
+        store.commit(Transaction(readings=[each]))
+    (kept,) = store.readings("press", 0)
+    assert kept.values.tolist() == [1, 2, 7]

@@ -15,6 +15,7 @@ from detector.alerts import AlertPolicy
 from detector.channels import Channel, Columns, number_of
 from detector.events import AlertChanged, Event, ReadingDropped
 from detector.grid import Grid
+from detector.health import HealthPolicy
 from detector.kinds import ImputationMethod
 from detector.manifest import (
     SCHEMA,
@@ -129,12 +130,16 @@ def reading(
 
 
 def pipeline(
-    champions: Champions | Detector, *, stream: StreamPolicy | None = None, alerts: AlertPolicy | None = None
+    champions: Champions | Detector,
+    *,
+    stream: StreamPolicy | None = None,
+    alerts: AlertPolicy | None = None,
+    health: HealthPolicy | None = None,
 ) -> Pipeline:
     """A pipeline; a lone detector is shared."""
     if isinstance(champions, Detector):
         champions = Champions(shared=champions)
-    return Pipeline(champions, stream=stream or StreamPolicy(), alerts=alerts or AlertPolicy())
+    return Pipeline(champions, stream=stream or StreamPolicy(), alerts=alerts or AlertPolicy(), health=health)
 
 
 ROUNDING = 1e-4  # of the squares of single-precision values of up to 6
@@ -274,6 +279,14 @@ alert_policies = st.builds(
     close_after=st.integers(1, 2),
     critical_score=st.just(3.0),
     repeat_every=st.sampled_from((None, 2_000)),
+)
+health_policies = st.builds(
+    HealthPolicy,
+    stuck_after=st.sampled_from((None, 1_000, 2_000, 2_500)),
+    silent_after=st.sampled_from((None, 1_000, 3_000)),
+    limits=st.sampled_from(({}, {}, {"load": (0.0, 3.0)}, {"flow": (-math.inf, 2.0), "mode": (0.0, 1.0)})),
+    ignored=st.sampled_from((frozenset(), frozenset(), frozenset({"load"}))),
+    leave_out=st.sampled_from((True, True, False)),
 )
 
 

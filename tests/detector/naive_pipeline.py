@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from detector.alerts import AlertPolicy, Change, OpenAlert, Severity, alert_id
 from detector.blame import NOTHING, SensorShare
@@ -18,10 +19,12 @@ from detector.events import (
     NotScored,
     NotScoredReason,
     Scored,
+    SensorChanged,
     StateChanged,
     ValueIgnored,
 )
 from detector.grid import Grid
+from detector.health import LIE, Health, HealthPolicy, SensorState
 from detector.manifest import Manifest
 from detector.reading import Dropped, Ignored, Reading
 from detector.scoring import SCORE_DIGITS, Autoencoder
@@ -67,6 +70,59 @@ class Alerting:
 
 
 @dataclass
+class Watching:
+    """The health of one machine's sensors, worked out from the list of all samples after each one."""
+
+    made: Manifest
+    policy: HealthPolicy
+    samples: list[tuple[int, Row]] = field(default_factory=list)
+    health: list[list[Health]] = field(default_factory=list)  # of each sensor, after each sample
+    begun: int = 0  # samples before the clock was set back
+
+    def judge(self, slot: int, row: Row) -> list[tuple[Health, float, int, tuple[float | None, ...]]]:
+        """Each sensor's health, its last value, its samples and the limit, after one more sample."""
+        self.samples.append((slot, row))
+        found = [self.sensor(i, name) for i, name in enumerate(self.made.sensors)]
+        self.health.append([health for health, *_ in found])
+        return found
+
+    def sensor(self, i: int, name: str) -> tuple[Health, float, int, tuple[float | None, ...]]:
+        column = [row[i] for _, row in self.samples]
+        shown = [value for value in column if not math.isnan(value)]
+        value = shown[-1] if shown else math.nan
+        same = len(list(takewhile(lambda one: one == value, reversed(shown))))
+        absent = len(list(takewhile(math.isnan, reversed(column))))
+        policy, kind = self.policy, self.made.channels.get(name)
+        low, high = policy.limits.get(name, (-math.inf, math.inf))
+        if name in policy.ignored:
+            return Health.OK, value, same, ()
+        if absent > (limit := self.samples_of(policy.silent_after)):
+            return Health.SILENT, value, absent, (limit,)
+        if (value < low or value > high) and (kind is None or kind.kind == "angle"):
+            ends = tuple(None if math.isinf(end) else end for end in (low, high))
+            return Health.OUT_OF_RANGE, value, same, ends
+        if same > (limit := self.samples_of(policy.stuck_after)) and kind is None:
+            return Health.STUCK, value, same, (limit,)
+        return Health.OK, value, same, ()
+
+    def samples_of(self, wished: object) -> float:
+        if wished is None or wished == "auto":
+            return math.inf  # nothing is learned here
+        assert isinstance(wished, int)
+        return math.ceil(wished / self.made.grid.interval)
+
+    def left_out(self, end: int) -> list[bool]:
+        """The sensors that were not healthy at any sample of the window that ends in a slot."""
+        return [
+            any(
+                self.policy.leave_out and health[i] in LIE and end - self.made.window.length < slot <= end
+                for (slot, _), health in list(zip(self.samples, self.health, strict=True))[self.begun :]
+            )
+            for i in range(len(self.made.sensors))
+        ]
+
+
+@dataclass
 class Following:
     """The events of one machine, but for the readings that were dropped."""
 
@@ -75,9 +131,32 @@ class Following:
     grid: Grid
     model: Autoencoder
     alerting: Alerting
+    watching: Watching
     events: list[Event] = field(default_factory=list)
     state: MachineState | None = None
     since: int = 0
+    unhealthy: dict[str, SensorState] = field(default_factory=dict)
+
+    def sense(self, at: int, slot: int, row: Row) -> None:
+        """Says whose health has changed."""
+        before = self.watching.health[-1] if self.watching.health else [Health.OK] * len(row)
+        changed = False
+        for i, (health, value, count, limit) in enumerate(self.watching.judge(slot, row)):
+            if health == before[i]:
+                continue
+            sensor, changed = self.made.sensors[i], True
+            since = self.unhealthy[sensor].since if sensor in self.unhealthy else at
+            self.unhealthy.pop(sensor, None)
+            if health != Health.OK:
+                self.unhealthy[sensor] = SensorState(sensor, health, since)
+            said = self.value(value, sensor)
+            self.events.append(
+                SensorChanged(
+                    self.machine, at, sensor, health, before[i], since, said, count, limit, self.made.id
+                )
+            )
+        if changed and self.state is not None:
+            self.present(at)
 
     def stretch(self, samples: Sequence[tuple[int, Row]]) -> None:
         """Judges all windows of samples without a hole."""
@@ -87,15 +166,25 @@ class Following:
             at = self.grid.interval * slot + self.grid.phase
             for sensor in strange(row, self.made):
                 self.events.append(ValueIgnored(self.machine, at, sensor, Ignored.NEW_CATEGORY))
+            self.sense(at, slot, row)
             rows = window(samples, slot, self.made.window.length)
             if rows is None:
                 self.no_score(at, NotScoredReason.WARMING_UP, MachineState.WARMING_UP)
             elif slot % self.made.window.stride == 0:
                 if first:
                     self.alerting.scores, first = [], False
-                smoothed = self.judge(at, rows, smoothed)
+                left_out = self.watching.left_out(slot)
+                if smoothed is not None:
+                    smoothed = [0.0 if out else part for part, out in zip(smoothed, left_out, strict=True)]
+                kept = [
+                    tuple(math.nan if out else value for value, out in zip(row, left_out, strict=True))
+                    for row in rows
+                ]
+                smoothed = self.judge(at, kept, row, smoothed)
 
-    def judge(self, at: int, rows: Sequence[Row], smoothed: list[float] | None) -> list[float] | None:
+    def judge(
+        self, at: int, rows: Sequence[Row], newest: Row, smoothed: list[float] | None
+    ) -> list[float] | None:
         """Judges one window; returns the smoothed shares for the next one."""
         made = self.made
         rows = [known(row, made) for row in rows]
@@ -119,7 +208,7 @@ class Following:
                 SensorShare(
                     name,
                     parts[i] / sum(parts) if sum(parts) > NOTHING else 1 / len(parts),
-                    self.value(rows[-1][i], name),
+                    self.value(newest[i], name),
                     expected[i],
                 )
                 for i, name in enumerate(made.sensors)
@@ -149,8 +238,9 @@ class Following:
 
     def value(self, value: float, sensor: str) -> float | str | None:
         channel = self.made.channels.get(sensor)
-        texts = {number_of(text): text for text in channel.categories} if channel else {}
-        return None if math.isnan(value) else texts.get(value, value)
+        if channel and channel.kind == "category":
+            return {number_of(text): text for text in channel.categories}.get(value)
+        return None if math.isnan(value) else value
 
     def no_score(self, at: int, reason: NotScoredReason, state: MachineState) -> None:
         self.events.append(NotScored(self.machine, at, reason))
@@ -165,7 +255,10 @@ class Following:
     def present(self, at: int) -> None:
         assert self.state is not None
         alert = self.alerting.alert
-        self.events.append(StateChanged(self.machine, at, self.state, self.since, self.made.id, alert))
+        sensors = tuple(one for _, one in sorted(self.unhealthy.items()))
+        self.events.append(
+            StateChanged(self.machine, at, self.state, self.since, self.made.id, alert, sensors)
+        )
 
 
 def phase_of(made: Manifest, readings: Sequence[Reading]) -> Grid:
@@ -185,6 +278,7 @@ def follow(
     model: Autoencoder,
     stream: StreamPolicy,
     policy: AlertPolicy,
+    health: HealthPolicy,
 ) -> list[Event]:
     """All events of one machine, but for the readings that were dropped."""
     from_now = [
@@ -196,10 +290,11 @@ def follow(
             and (stream.max_behind is None or r.received_at - r.at <= stream.max_behind)
         )
     ]
-    following = Following(machine, made, made.grid, model, Alerting(machine, policy))
+    following = Following(machine, made, made.grid, model, Alerting(machine, policy), Watching(made, health))
     for number, era in enumerate(eras(from_now, made, stream)):
         if number:
             following.events.append(ClockFailed(era.accepted[0], ClockFault.SET_BACK))
+            following.watching.begun = len(following.watching.samples)
             following.alerting.machine = f"{machine}\0{number}"
         following.grid = era.grid
         for samples in stretches(counted(era.samples, made), made.window.max_gap):

@@ -19,6 +19,8 @@ from detector.events import (
     Scored,
     StateChanged,
 )
+from detector.grid import Grid
+from detector.health import HealthPolicy
 from detector.machine import Snapshot
 from detector.manifest import Manifest, WindowSpec
 from detector.pipeline import Champions
@@ -32,6 +34,7 @@ from tests.detector.examples import (
     alert_policies,
     assert_same,
     detector,
+    health_policies,
     machine_of,
     manifest,
     manifests,
@@ -85,14 +88,20 @@ def faults(events: list[Event]) -> list[tuple[int, ClockFault]]:
 
 
 @settings(max_examples=200)
-@given(stream=clocks(), made=manifests(), lateness=st.sampled_from((0, 1_000)), alerting=alert_policies)
+@given(
+    stream=clocks(),
+    made=manifests(),
+    lateness=st.sampled_from((0, 1_000)),
+    alerting=alert_policies,
+    health=health_policies,
+)
 def test_events_are_those_of_the_definition_however_the_clock_jumps(
-    stream: list[Reading], made: Manifest, lateness: int, alerting: AlertPolicy
+    stream: list[Reading], made: Manifest, lateness: int, alerting: AlertPolicy, health: HealthPolicy
 ) -> None:
     policy = StreamPolicy(clock_wait=12 * SECOND, lateness=lateness)
-    events = pipeline(detector(made), stream=policy, alerts=alerting).on_readings(stream)
+    events = pipeline(detector(made), stream=policy, alerts=alerting, health=health).on_readings(stream)
     model = Projection(made.window.length, made.width)
-    expected = naive_pipeline.follow("press-1", stream, made, model, policy, alerting)
+    expected = naive_pipeline.follow("press-1", stream, made, model, policy, alerting, health)
     left_out = {ReadingDropped}
     assert_same(
         [
@@ -105,20 +114,20 @@ def test_events_are_those_of_the_definition_however_the_clock_jumps(
 
 
 @settings(max_examples=100)
-@given(stream=clocks(), cuts=st.sets(st.integers(1, 90)), made=manifests())
+@given(stream=clocks(), cuts=st.sets(st.integers(1, 90)), made=manifests(), health=health_policies)
 def test_grouping_and_restarts_change_nothing_however_the_clock_jumps(
-    stream: list[Reading], cuts: set[int], made: Manifest
+    stream: list[Reading], cuts: set[int], made: Manifest, health: HealthPolicy
 ) -> None:
     champions = Champions(shared=detector(made))
-    at_once = pipeline(champions, stream=IMPATIENT, alerts=EAGER).on_readings(stream)
-    current = pipeline(champions, stream=IMPATIENT, alerts=EAGER)
+    at_once = pipeline(champions, stream=IMPATIENT, alerts=EAGER, health=health).on_readings(stream)
+    current = pipeline(champions, stream=IMPATIENT, alerts=EAGER, health=health)
     stored: list[Reading] = []  # since the clock was set back last
     events: list[Event] = []
     for i, one in enumerate(stream):
         machine = current.machine("press-1")
         if i in cuts and machine is not None:
             written = msgspec.msgpack.encode(machine.snapshot())
-            current = pipeline(champions, stream=IMPATIENT, alerts=EAGER)
+            current = pipeline(champions, stream=IMPATIENT, alerts=EAGER, health=health)
             snapshot = msgspec.msgpack.decode(written, type=Snapshot)
             current.restore("press-1", snapshot, sorted(stored, key=lambda r: (r.at, r.sensors)))
         new = current.on_readings([one])
@@ -264,3 +273,28 @@ def test_alerts_of_one_instant_before_a_clock_was_set_back_and_after_have_ids_of
     opened = [e for e in events if isinstance(e, AlertChanged) and e.change == "opened"]
     assert [alert.at - START for alert in opened] == [45 * SECOND] * 2
     assert opened[0].id != opened[1].id
+
+
+@settings(max_examples=60)
+@given(
+    delays=st.lists(st.integers(0, 2_900), min_size=60, max_size=60),
+    again=st.lists(st.tuples(st.integers(0, 59), st.integers(0, 2_900)), max_size=30),
+    made=manifests(),
+)
+def test_the_order_in_which_readings_arrive_changes_nothing_within_the_lateness(
+    delays: list[int], again: list[tuple[int, int]], made: Manifest
+) -> None:
+    """Readings that take different ways, and come a second time; the first comes first."""
+    policy = StreamPolicy(lateness=3_000)
+    made = msgspec.structs.replace(made, grid=Grid(SECOND))  # a reading in each slot
+    stream = steady(60)
+    arrivals = [
+        (one.at + delay * (i > 0), one) for i, (one, delay) in enumerate(zip(stream, delays, strict=True))
+    ]
+    arrivals += [(arrivals[i][0] + delay, stream[i]) for i, delay in again]
+    arrived = [
+        msgspec.structs.replace(one, received_at=at) for at, one in sorted(arrivals, key=lambda a: a[0])
+    ]
+    expected = pipeline(detector(made), stream=policy, alerts=EAGER).on_readings(stream)
+    events = pipeline(detector(made), stream=policy, alerts=EAGER).on_readings(arrived)
+    assert_same([event for event in events if not isinstance(event, ReadingDropped)], expected)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from detector.alerts import AlertPolicy
 from detector.events import Event
 from detector.fleet import SPARE
+from detector.health import HealthPolicy
 from detector.litert import LiteRTModel
 from detector.manifest import Manifest, WindowSpec
 from detector.pipeline import MAX_BATCH, Champions
@@ -21,6 +22,7 @@ from tests.detector.examples import (
     alert_policies,
     assert_same,
     detector,
+    health_policies,
     manifest,
     manifests,
     pipeline,
@@ -32,10 +34,15 @@ from tests.detector.examples import (
 
 
 def grouped(
-    stream: list[Reading], cuts: set[int], champions: Champions, policy: StreamPolicy, alerting: AlertPolicy
+    stream: list[Reading],
+    cuts: set[int],
+    champions: Champions,
+    policy: StreamPolicy,
+    alerting: AlertPolicy,
+    health: HealthPolicy | None = None,
 ) -> list[Event]:
     """The events when the stream is handed over in pieces."""
-    target = pipeline(champions, stream=policy, alerts=alerting)
+    target = pipeline(champions, stream=policy, alerts=alerting, health=health)
     ends = [0, *sorted(cut for cut in cuts if cut < len(stream)), len(stream)]
     return [e for i, end in enumerate(ends[1:]) for e in target.on_readings(stream[ends[i] : end])]
 
@@ -48,6 +55,7 @@ def grouped(
     own=manifests("own"),
     policy=stream_policies,
     alerting=alert_policies,
+    health=health_policies,
 )
 def test_grouping_changes_nothing(
     stream: list[Reading],
@@ -56,11 +64,12 @@ def test_grouping_changes_nothing(
     own: Manifest,
     policy: StreamPolicy,
     alerting: AlertPolicy,
+    health: HealthPolicy,
 ) -> None:
     champions = Champions(shared=detector(shared) if shared else None, own={"press-1": detector(own)})
-    at_once = grouped(stream, set(), champions, policy, alerting)
-    assert_same(grouped(stream, cuts, champions, policy, alerting), at_once)
-    assert_same(grouped(stream, set(range(len(stream))), champions, policy, alerting), at_once)
+    at_once = grouped(stream, set(), champions, policy, alerting, health)
+    assert_same(grouped(stream, cuts, champions, policy, alerting, health), at_once)
+    assert_same(grouped(stream, set(range(len(stream))), champions, policy, alerting, health), at_once)
 
 
 @pytest.mark.parametrize("size", [1, MAX_BATCH - 1, MAX_BATCH, MAX_BATCH + 1, 1_000])
@@ -110,6 +119,6 @@ def test_rings_that_wrap_and_holes_of_all_sizes_change_nothing(length: int, max_
         Reading("press-1", START + slot * SECOND, ("flow", "load"), random.choice([0.0, 1.0, np.nan], size=2))
         for slot in slots
     ]
-    policies = StreamPolicy(), AlertPolicy()
+    policies = StreamPolicy(), AlertPolicy(), HealthPolicy(stuck_after=3_000, silent_after=2_000)
     one_by_one = grouped(stream, set(range(len(stream))), champions, *policies)
     assert_same(grouped(stream, set(), champions, *policies), one_by_one)

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 
-from detector.alerts import AlertPolicy, Change, Severity
+from detector.alerts import AlertPolicy, Change, OpenAlert, Severity
 from detector.events import (
     AlertChanged,
     Event,
@@ -18,6 +18,7 @@ from detector.events import (
     Scored,
     StateChanged,
 )
+from detector.health import HealthPolicy
 from detector.manifest import ErrorSpec, Manifest, WindowSpec
 from detector.pipeline import Champions
 from detector.reading import Dropped, Reading
@@ -30,6 +31,7 @@ from tests.detector.examples import (
     alert_policies,
     assert_same,
     detector,
+    health_policies,
     machine_of,
     manifest,
     manifests,
@@ -58,24 +60,34 @@ def dropped(events: list[Event]) -> list[tuple[int, Dropped]]:
 
 @settings(max_examples=200)
 @given(
-    stream=streams(machines=("press-1",)), made=manifests(), policy=stream_policies, alerting=alert_policies
+    stream=streams(machines=("press-1",)),
+    made=manifests(),
+    policy=stream_policies,
+    alerting=alert_policies,
+    health=health_policies,
 )
 def test_events_are_those_of_the_definition(
-    stream: list[Reading], made: Manifest, policy: StreamPolicy, alerting: AlertPolicy
+    stream: list[Reading], made: Manifest, policy: StreamPolicy, alerting: AlertPolicy, health: HealthPolicy
 ) -> None:
-    events = pipeline(detector(made), stream=policy, alerts=alerting).on_readings(stream)
+    events = pipeline(detector(made), stream=policy, alerts=alerting, health=health).on_readings(stream)
     model = Projection(made.window.length, made.width)
-    expected = naive_pipeline.follow("press-1", stream, made, model, policy, alerting)
+    expected = naive_pipeline.follow("press-1", stream, made, model, policy, alerting, health)
     assert_same([event for event in events if not isinstance(event, ReadingDropped)], expected)
 
 
-@given(stream=streams(), made=manifests(), policy=stream_policies, alerting=alert_policies)
+@given(
+    stream=streams(),
+    made=manifests(),
+    policy=stream_policies,
+    alerting=alert_policies,
+    health=health_policies,
+)
 def test_machines_do_not_touch_each_other(
-    stream: list[Reading], made: Manifest, policy: StreamPolicy, alerting: AlertPolicy
+    stream: list[Reading], made: Manifest, policy: StreamPolicy, alerting: AlertPolicy, health: HealthPolicy
 ) -> None:
-    together = pipeline(detector(made), stream=policy, alerts=alerting).on_readings(stream)
+    together = pipeline(detector(made), stream=policy, alerts=alerting, health=health).on_readings(stream)
     for name in {one.machine for one in stream}:
-        alone = pipeline(detector(made), stream=policy, alerts=alerting)
+        alone = pipeline(detector(made), stream=policy, alerts=alerting, health=health)
         expected = alone.on_readings([one for one in stream if one.machine == name])
         assert_same([event for event in together if machine_of(event) == name], expected)
 
@@ -235,7 +247,8 @@ def test_an_alert_that_is_updated_is_told_again_with_the_state() -> None:
     states = [event for event in events if isinstance(event, StateChanged)]
     assert [state.state for state in states] == [MachineState.ALERT] * 2
     assert {state.since for state in states} == {START}
-    assert [state.alert.severity for state in states if state.alert] == [Severity.WARNING, Severity.CRITICAL]
+    severities = [state.alert.severity for state in states if isinstance(state.alert, OpenAlert)]
+    assert severities == [Severity.WARNING, Severity.CRITICAL]
 
 
 def test_a_machine_that_sends_nothing_is_silent_until_it_sends_again() -> None:

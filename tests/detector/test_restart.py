@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from detector.alerts import AlertPolicy
 from detector.events import NotScored, NotScoredReason, ReadingDropped, Scored
+from detector.health import HealthPolicy
 from detector.machine import Snapshot
 from detector.manifest import Manifest, WindowSpec
 from detector.pipeline import Champions, Pipeline
@@ -17,6 +18,7 @@ from tests.detector.examples import (
     alert_policies,
     assert_same,
     detector,
+    health_policies,
     manifest,
     manifests,
     pipeline,
@@ -40,10 +42,15 @@ def stored(accepted: list[Reading], snapshot: Snapshot, made: Manifest) -> list[
 
 
 def restarted(
-    old: Pipeline, accepted: list[Reading], champions: Champions, stream: StreamPolicy, alerts: AlertPolicy
+    old: Pipeline,
+    accepted: list[Reading],
+    champions: Champions,
+    stream: StreamPolicy,
+    alerts: AlertPolicy,
+    health: HealthPolicy | None = None,
 ) -> Pipeline:
     """What a new process makes of what the old one wrote down."""
-    fresh = pipeline(champions, stream=stream, alerts=alerts)
+    fresh = pipeline(champions, stream=stream, alerts=alerts, health=health)
     for machine in old.machines():
         written = msgspec.msgpack.encode(machine.snapshot())
         snapshot = msgspec.msgpack.decode(written, type=Snapshot)
@@ -61,6 +68,7 @@ def restarted(
     own=manifests("own"),
     policy=stream_policies,
     alerting=alert_policies,
+    health=health_policies,
 )
 def test_a_restart_at_any_point_changes_nothing(
     stream: list[Reading],
@@ -69,14 +77,15 @@ def test_a_restart_at_any_point_changes_nothing(
     own: Manifest,
     policy: StreamPolicy,
     alerting: AlertPolicy,
+    health: HealthPolicy,
 ) -> None:
     champions = Champions(shared=detector(shared) if shared else None, own={"press-1": detector(own)})
-    uninterrupted = pipeline(champions, stream=policy, alerts=alerting)
-    current = pipeline(champions, stream=policy, alerts=alerting)
+    uninterrupted = pipeline(champions, stream=policy, alerts=alerting, health=health)
+    current = pipeline(champions, stream=policy, alerts=alerting, health=health)
     accepted: list[Reading] = []
     for i, one in enumerate(stream):
         if i in cuts:
-            current = restarted(current, accepted, champions, policy, alerting)
+            current = restarted(current, accepted, champions, policy, alerting, health)
         events = current.on_readings([one])
         if not any(isinstance(event, ReadingDropped) for event in events):
             accepted.append(one)

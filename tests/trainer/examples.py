@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from config.checking import check
 from config.settings import Settings
+from config.streams import Range
 from config.training import Model
 from detector.history import History
 from trainer.finishing import Trained
@@ -88,3 +90,8 @@ def trained(*histories: History, machine: str | None = None, wishes: Settings | 
 def trained_pump() -> Trained:
     """One training for all tests that only look at what it made."""
     return trained(pump(300), machine="pump-1")
+
+
+def limited(settings: Settings, limits: dict[str, Range]) -> Settings:
+    """The same, with what sensors can show."""
+    return replace(settings, sensors=replace(settings.sensors, limits=limits))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import Literal
 
 import numpy as np
@@ -141,6 +142,45 @@ def test_a_largest_error_that_many_windows_share_gives_a_threshold(method: Metho
     found = threshold(held_back(errors), Settings(method=method, false_alarm_rate=rate))
     assert np.isfinite(found.value)
     assert found.value >= 1.9
+
+
+def with_fitted(held: NDArray[np.float64], fitted: NDArray[np.float64]) -> HeldBack:
+    return dataclasses.replace(held_back(held), fitted=held_back(fitted))
+
+
+CALIBRATED = (
+    Settings(method="calibrated", false_alerts_per_day=0.3),
+    Settings(method="calibrated", false_alarm_rate=1e-3),
+)
+
+
+@pytest.mark.parametrize("settings", CALIBRATED)
+def test_rows_that_were_fitted_on_raise_a_calibrated_threshold(settings: Settings) -> None:
+    calm, rough = smooth(500), 3 * smooth(5000, seed=1)
+    found, alone = threshold(with_fitted(calm, rough), settings), threshold(held_back(rough), settings)
+    assert found.value == alone.value > threshold(held_back(calm), settings).value
+    assert chosen(found).alerts_per_day.expected == chosen(alone).alerts_per_day.expected
+    assert found.windows == 500
+
+
+@pytest.mark.parametrize("settings", CALIBRATED)
+@pytest.mark.parametrize("fitted", [0.3 * smooth(5000, seed=1), np.full(5000, 0.25), np.empty(0)])
+def test_rows_that_are_known_too_well_lower_no_threshold(
+    settings: Settings, fitted: NDArray[np.float64]
+) -> None:
+    assert threshold(with_fitted(smooth(500), fitted), settings) == threshold(
+        held_back(smooth(500)), settings
+    )
+
+
+@pytest.mark.parametrize("method", ["mean_std", "quantile", "pot"])
+def test_thresholds_that_are_not_calibrated_are_those_of_the_held_back_rows(method: Method) -> None:
+    calm, rough = smooth(500), 3 * smooth(5000, seed=1)
+    found, alone = (
+        threshold(rows, Settings(method=method)) for rows in (with_fitted(calm, rough), held_back(calm))
+    )
+    assert found.value == alone.value
+    assert chosen(found).alerts_per_day.expected > chosen(alone).alerts_per_day.expected
 
 
 WISHES = st.floats(1e-3, 1e3)

@@ -1,0 +1,1 @@
+"""Atheris looks for messages that make an error escape: `make fuzz`."""
