@@ -162,6 +162,18 @@ def test_an_exception_in_the_loop_ends_the_daemon_with_one_traceback_and_costs_n
     assert_nothing_lost(setup, client, HISTORY)
 
 
+def test_a_reading_without_a_time_is_not_lost_and_counts_twice_if_it_is_delivered_twice(
+    setup: Setup, client: Client, ready: Ready, run_daemon: Callable[..., Daemon]
+) -> None:
+    daemon = run_daemon(setup.file, ANOMALYD_FAILPOINT="committed")
+    daemon.wait("broker_connected")
+    client.publish("plant/press/readings", b'{"flow": 1}')
+    assert_killed(daemon, "committed")
+    assert len(stored(setup)) == 1
+    daemon = ready()
+    wait_until(lambda: len(stored(setup)) == 2, "the second delivery")
+
+
 def test_an_unknown_failpoint_is_refused(setup: Setup, run_daemon: Callable[..., Daemon]) -> None:
     daemon = run_daemon(setup.file, ANOMALYD_FAILPOINT="commited")
     assert daemon.code() == 78
