@@ -17,7 +17,7 @@ unexport PYTHONPATH VIRTUAL_ENV
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup mosquitto test lint format types demo bench bench-full bench-peers bench-detection soak fuzz lock clean
+.PHONY: help setup mosquitto test lint format types chaos demo bench bench-full bench-peers bench-detection soak fuzz lock clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ format: setup ## let ruff format and mend what it can
 
 types: setup ## mypy, strict, over everything
 	$(BIN)/mypy
+
+chaos: setup mosquitto ## kills and broken connections in mid-stream, counted, written into docs/reliability.md (20 minutes)
+	$(BIN)/python -m tests.chaos
 
 demo: setup ## a simulated pump, from its history to the first alert, on this terminal
 	$(BIN)/anomalyd demo
