@@ -78,6 +78,11 @@ class Client:
         with self._lock:
             return [json.loads(payload) for where, payload in self._received if where == topic]
 
+    def everything(self) -> list[tuple[str, bytes]]:
+        """Topics and payloads of all that came, in order."""
+        with self._lock:
+            return list(self._received)
+
     def last(self, topic: str) -> Any:  # noqa: ANN401 - it is JSON
         """The newest of `messages`; None before the first."""
         return (self.messages(topic) or [None])[-1]
