@@ -151,20 +151,20 @@ def unreadable(problems: tuple[str, ...]) -> dict[str, Any]:
 
 
 HEADINGS = (
-    "sensor", "missing", "minimum", "median", "maximum", "mean", "std", "far out",
-    "most rows\nunchanged", "unchanged for\na window",
+    "sensor", "missing", "minimum", "median", "maximum", "std", "far\nout", "longest\nstuck",
+    "stuck for\na window",
 )  # fmt: skip
 
 
 def _row(sensor: SensorFacts, profile: Profile | None) -> tuple[str, ...]:
     median = profile.median if profile else None
     far_out = profile.outlier_share if profile else None
-    numbers = (sensor.minimum, median, sensor.maximum, sensor.mean, sensor.std) if profile else (None,) * 5
+    numbers = (sensor.minimum, median, sensor.maximum, sensor.std) if profile else (None,) * 4
     return (
         sensor.sensor,
         f"{sensor.missing:.1%}",
         *("-" if number is None else f"{number:.4g}" for number in numbers),
         "-" if far_out is None else f"{far_out:.2%}",
-        f"{sensor.longest_stuck}",
+        f"{sensor.longest_stuck:,}",
         f"{sensor.stuck:.1%}",
     )

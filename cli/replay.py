@@ -82,7 +82,7 @@ def replay(
             sys.stdout.write(block.events)
             if table is not None:
                 table.write(block.scores)
-    told = [f"{number} {what}" for what, number in counts.items()]
+    told = [f"{number:,} {what}" for what, number in counts.items()]
     told += [f"{counted(number, 'alert')} {change}" for change, number in changes.items()]
     note(f"{counted(rows, 'reading')}: {', '.join(told)}")
 

@@ -15,6 +15,7 @@ from cli.progress import broken
 
 WIDE = 240  # columns where the output goes to a file or a pipe
 NAME = 12  # columns of a line's name
+LEAST = 10  # columns that are left to what is folded, however many there are
 
 
 def print_lines(lines: Iterable[tuple[str, str]]) -> None:
@@ -38,7 +39,8 @@ def print_table(
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
     for i, heading in enumerate(headings):
         side: Literal["right", "left"] = "right" if i >= numbers_from else "left"
-        table.add_column(heading, justify=side, overflow="fold", no_wrap=i != folded)
+        least = LEAST if i == folded else None
+        table.add_column(heading, justify=side, overflow="fold", no_wrap=i != folded, min_width=least)
     for row in rows:
         table.add_row(*row)
     Console(width=_width(), markup=False, highlight=False).print(table)

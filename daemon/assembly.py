@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 STORE = "store.sqlite"
 PATIENCE = 10_000_000  # microseconds that systemd goes on waiting for a start, from each try on
+FAILED = 1  # exit code: systemd starts the daemon again
 
 
 def run(path: Path, settings: Settings) -> None:
@@ -164,10 +165,18 @@ class Daemon:
         notify("READY=1")
 
     def run(self) -> None:
-        """Steps until `stop`, then says good-bye to the broker; `close` follows."""
+        """Steps until `stop`, then says good-bye to the broker; `close` follows.
+
+        Raises:
+            SystemExit: A step has failed, which is logged.
+        """
         try:
             while not self._service.stopping:
                 self._step()
+        except Exception as error:
+            # A mistake of ours. What is not acknowledged comes again to the process that follows.
+            structlog.get_logger().critical("daemon_failed", exc_info=error)
+            raise SystemExit(FAILED) from error
         finally:
             notify("STOPPING=1")
             self._retraining.stop()

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.enums import MQTTErrorCode, _ConnectionState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,6 +34,16 @@ class Client(paho.Client):
     failure: OSError | None = None  # what reading last raised; paho keeps it to itself
     turns = 0  # of the network thread's loop, at least one a second while there is a connection
     crowded: Callable[[], bool] = staticmethod(lambda: False)  # whether messages should stay with the broker
+
+    def _check_keepalive(self) -> None:
+        """Does not wait for the answer to CONNECT for longer than for the connection itself."""
+        keepalive = self._keepalive
+        if self._state is not _ConnectionState.MQTT_CS_CONNECTED:
+            self._keepalive = min(keepalive, max(1, int(self._connect_timeout)))
+        try:
+            super()._check_keepalive()
+        finally:
+            self._keepalive = keepalive
 
     def _sock_recv(self, bufsize: int) -> bytes:
         if self._position == len(self._ahead) or self._source is not self._sock:

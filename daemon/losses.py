@@ -19,7 +19,9 @@ SESSION_TAKEN_OVER = "session_taken_over"
 CUT_REPEATEDLY = "cut_repeatedly"
 CLOSED = "closed"
 CLOSED_UNANSWERED = "closed_unanswered"
+UNANSWERED = "unanswered"
 THREAD_DIED = "thread_died"
+KEEPALIVE = "Keep alive timeout"
 UNSPECIFIED = "Unspecified error"  # what paho makes of an end without a reason
 
 # OpenSSL's numbers of what is wrong with a certificate (x509_vfy.h).
@@ -54,6 +56,8 @@ HINTS: Mapping[str, str] = {
     "tls": "the broker must speak TLS there: see mqtt.port (8883, as a rule) and mqtt.tls.enabled",
     CLOSED_UNANSWERED: "mqtt.port may be no port for MQTT, or mqtt.tls.enabled be wrong for it; the broker's "
     "log says more. By MQTT 3.1.1 a broker gives no reason: try mqtt.version 5",
+    UNANSWERED: "who listens there takes the connection and says nothing: see mqtt.port; of some brokers "
+    "that know MQTT 3.1.1 alone mqtt.version must be 3.1.1",
     CUT_REPEATEDLY: f"probably {NAMESAKE}; the broker's log tells",
     SESSION_TAKEN_OVER: NAMESAKE,
     "not_authorized": ACCOUNT,
@@ -73,7 +77,7 @@ LOSSES = (
     # What the network or the encryption says.
     *("name_not_resolved", "connection_refused", "network", "timed_out"),
     *(*dict.fromkeys(VERIFICATIONS.values()), "certificate_unusable", "own_certificate", "tls"),
-    *(CLOSED, CLOSED_UNANSWERED, CUT_REPEATEDLY, THREAD_DIED),
+    *(CLOSED, CLOSED_UNANSWERED, UNANSWERED, CUT_REPEATEDLY, THREAD_DIED),
     # What brokers do say when they hang up (MQTT 5, section 2.4).
     *("administrative_action", "keep_alive_timeout", "malformed_packet", "not_authorized"),
     *("packet_too_large", "protocol_error", "qos_not_supported", "quota_exceeded"),
@@ -131,6 +135,8 @@ def of_end(reason: ReasonCode, *, error: BaseException | None, stood: bool, by_b
         stood: Whether the broker had accepted it.
         by_broker: Whether the reason came from the broker.
     """
+    if not stood and str(reason) == KEEPALIVE:
+        return Loss(UNANSWERED, "no answer to CONNECT")
     if by_broker or str(reason) != UNSPECIFIED:
         return Loss(of_broker(reason), str(reason))
     if not stood and isinstance(error, ssl.SSLError):

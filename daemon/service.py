@@ -105,7 +105,7 @@ class Service:
         taken = len(transaction.readings)
         ticks = time.monotonic() - self._ticked >= TICK
         if ticks:
-            events += self._replaying.step(self._decoder, self.pipeline, transaction)
+            events += self._replay(transaction)
             events += self._tick()
         self._record(events, transaction)
         # What the broker took is noted with the next readings: a commit of its own would hold them up.
@@ -212,6 +212,14 @@ class Service:
                 readings.append(decoded)
         transaction.texts = self._decoder.new_texts()
         return follow(self.pipeline, readings, transaction)
+
+    def _replay(self, transaction: Transaction) -> list[Event]:
+        """Takes dead letters that are wanted once more."""
+        try:
+            return self._replaying.step(self._decoder, self.pipeline, transaction)
+        except sqlite3.Error as error:  # nothing was touched: again at the next tick
+            self._store_failed(error, "replay")
+            return []
 
     def _tick(self) -> list[Event]:
         """Looks at the clock."""

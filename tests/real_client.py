@@ -82,6 +82,11 @@ class Client:
         with self._lock:
             return [json.loads(payload) for where, payload in self._received if where == topic]
 
+    def everything(self) -> list[tuple[str, bytes]]:
+        """Topics and payloads of all that came, in order."""
+        with self._lock:
+            return list(self._received)
+
     def emptied(self, topic: str) -> bool:
         """Whether what came last on a topic was empty, which takes a retained message away."""
         with self._lock:

@@ -14,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -28,7 +29,12 @@ from registry.files import write_whole
 KEPT = ROOT / ".bench-detection"
 OURS = ("config", "detector", "registry", "trainer")  # the packages from which our figures follow
 MEASURING = ("baselines", "judging", "ours", "protocol", "running")  # what all of them follow from
-SHARED = ("detector/alerts.py", "trainer/evaluation.py", "trainer/ranking.py", "bench/peers/scoring.py")
+SHARED = (
+    *("detector/alerts.py", "trainer/evaluation.py", "trainer/ranking.py"),
+    *("bench/peers/scoring.py", "bench/peers/pyod-river.txt"),
+)
+LIBRARIES = ("numpy", "pandas", "scikit-learn", "scipy")  # that compute figures,
+OUR_LIBRARIES = ("ai-edge-litert", "keras", "tensorflow")  # and those of anomalyd
 ONE_CORE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1",
             "TF_NUM_INTEROP_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}  # fmt: skip
 
@@ -60,7 +66,7 @@ def detectors() -> dict[str, Detector]:
 
 @cache
 def code(*, own: bool) -> str:
-    """A digest of the code from which figures follow; `own`: those of anomalyd."""
+    """A digest of the code and the libraries from which figures follow; `own`: those of anomalyd."""
     files = [ROOT / "bench" / "detection" / f"{name}.py" for name in MEASURING]
     files += [ROOT / name for name in SHARED]
     if own:
@@ -68,6 +74,8 @@ def code(*, own: bool) -> str:
     digest = hashlib.sha256()
     for path in files:
         digest.update(path.read_bytes())
+    for name in (*LIBRARIES, *(OUR_LIBRARIES if own else ())):
+        digest.update(f"{name} {version(name)}\0".encode())
     return digest.hexdigest()
 
 

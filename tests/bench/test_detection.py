@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from bench.detection.figures import DEFAULT, PCA, goals, reached
 from bench.detection.judging import Judged, judge
 from bench.detection.page import DOCUMENT, contents, tables, write
 from bench.detection.protocol import DATA, SETS, Recording, Source, sources
-from bench.detection.running import Work, detectors, measured
+from bench.detection.running import Work, code, detectors, measured
 from detector.history import History
 from trainer.evaluation import Counts, Rows, counts
 from trainer.problems import Unusable
@@ -31,6 +32,24 @@ def recording() -> Recording:
     label[800:900] = 1
     values[800:900, 2] = load[800:900]
     return Recording(source(), History("m-1", ("a", "b", "c"), MINUTE * np.arange(1000), values, label), 600)
+
+
+@pytest.mark.parametrize(("library", "others_follow"), [("scikit-learn", True), ("tensorflow", False)])
+def test_what_another_library_computed_is_measured_anew(
+    library: str, monkeypatch: pytest.MonkeyPatch, *, others_follow: bool
+) -> None:
+    def digests() -> list[str]:
+        code.cache_clear()
+        return [code(own=True), code(own=False)]
+
+    before = digests()
+    monkeypatch.setattr(
+        "bench.detection.running.version", lambda name: "9" if name == library else version(name)
+    )
+    after = digests()
+    code.cache_clear()
+    assert before[0] != after[0]
+    assert (before[1] != after[1]) == others_follow
 
 
 def test_the_last_training_rows_are_held_back_and_shortened_again() -> None:

@@ -111,7 +111,7 @@ def test_machines_come_one_after_another_by_name_and_each_in_order_of_time(
         assert {machine for machine, _ in moments} == {*MACHINES}
         assert moments == sorted(moments)
     assert len(table) == sum(MACHINES.values()) - len(MACHINES) * (plant.LENGTH - 1)
-    assert f"{sum(MACHINES.values())} readings: " in ended.err
+    assert f"{sum(MACHINES.values()):,} readings: " in ended.err
 
 
 def test_several_machines_are_told_what_each_of_them_is_told_alone(

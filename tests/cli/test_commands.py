@@ -128,6 +128,20 @@ def test_check_data_says_what_is_in_a_history_and_draws_it(
     assert (answer["rows"], answer["rows_needed"]) == (400, 133)
 
 
+def test_the_table_of_check_data_names_its_sensors_in_80_columns(
+    anomalyd: Run, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cli.tables.WIDE", 80)
+    history = tmp_path / "press.csv"
+    rows = [f"{1000 + i},{-1234.5678 * (i % 7)},{1e-9 * (i % 5)}" for i in range(400)]
+    history.write_text("\n".join(["timestamp,hydraulic,temperature", *rows]))
+    shown = anomalyd("check-data", history).out.splitlines()
+    assert max(map(len, shown[2:7])) <= 80
+    table = [line.split() for line in shown]
+    (hydraulic,) = (line for line in table if line[:1] == ["hydraulic"])
+    assert hydraulic[1:5] == ["0.0%", "-7407", "-3704", "-0"]
+
+
 def test_a_file_that_cannot_be_written_is_told_before_anything_is_read(
     anomalyd: Run, config: Path, tmp_path: Path
 ) -> None:

@@ -7,16 +7,21 @@ import json
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 
+import pytest
 from structlog.testing import capture_logs
 
+from daemon import retraining
 from daemon.assembly import STORE
 from daemon.retraining import Retraining
 from registry.champions import Registry
 from tests import plant
 from tests.conftest import Setup
+from tests.daemon.inside import running
 from tests.real_client import Client
 from tests.real_daemon import ROOT, Daemon
 from tests.waiting import wait_until
@@ -31,6 +36,25 @@ def stored(setup: Setup) -> int:
     """How many readings the daemon has stored."""
     with closing(sqlite3.connect(f"file:{setup.state}/{STORE}?mode=ro", uri=True)) as store:
         return int(store.execute("SELECT count(*) FROM readings").fetchone()[0])
+
+
+def test_a_daemon_that_is_stopped_while_it_retrains_ends_the_training_and_keeps_its_bundle(
+    setup: Setup, client: Client, ready: Callable[[], Daemon], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retraining, "SETTLING", 1000)
+    trainer = {"window": plant.LENGTH, "model": {"kind": "dense", "epochs": 100_000}}
+    setup.write(trainer=trainer, retrain={**LENIENT, "every": "24h", "by": "child"})
+    bundle = plant.promote(setup.state).name
+    client.stream(plant.messages(plant.history(1000))).join()
+    with capture_logs() as logs, running(setup.file):
+        wait_until(lambda: any(line["event"] == "retraining_started" for line in logs), "the training")
+        stopped = time.monotonic()
+    assert time.monotonic() - stopped < 5
+    (child,) = (line["process"] for line in logs if line["event"] == "retraining_started")
+    assert not Path(f"/proc/{child}").exists()
+    assert any(line["event"] == "retraining_stopped" for line in logs)
+    assert [path.name for path in (setup.state / "bundles").iterdir()] == [bundle]
+    ready().wait("bundle_loaded", bundle=bundle)
 
 
 def test_a_retraining_learns_from_stored_readings_less_alerts_and_the_daemon_takes_it_up(

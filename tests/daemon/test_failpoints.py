@@ -143,6 +143,37 @@ def test_a_daemon_that_is_killed_while_it_deletes_old_readings_deletes_no_new_on
     assert kept == HISTORY.at.tolist()[-len(kept) :]
 
 
+@pytest.mark.usefixtures("begun")
+def test_an_exception_in_the_loop_ends_the_daemon_with_one_traceback_and_costs_nothing(
+    setup: Setup, client: Client, ready: Ready, run_daemon: Callable[..., Daemon]
+) -> None:
+    daemon = run_daemon(setup.file, ANOMALYD_FAILPOINT="committed:2:raise")
+    client.stream(MESSAGES[200:220])
+    wait_until(lambda: len(stored(setup)) == 220 or not daemon.running, "the first passing")
+    stream = client.stream(MESSAGES[220:400])
+    assert daemon.code() == 1
+    (failed,) = daemon.said("daemon_failed", level="critical")
+    assert "daemon.failpoints.FailpointError: committed" in failed["exception"]
+    assert daemon.words() == []
+    wait_until(lambda: client.last("anomalyd/status")["status"] == "offline", "the good-bye")
+    stream.join()
+    ready()
+    client.stream(MESSAGES[400:])
+    assert_nothing_lost(setup, client, HISTORY)
+
+
+def test_a_reading_without_a_time_is_not_lost_and_counts_twice_if_it_is_delivered_twice(
+    setup: Setup, client: Client, ready: Ready, run_daemon: Callable[..., Daemon]
+) -> None:
+    daemon = run_daemon(setup.file, ANOMALYD_FAILPOINT="committed")
+    daemon.wait("broker_connected")
+    client.publish("plant/press/readings", b'{"flow": 1}')
+    assert_killed(daemon, "committed")
+    assert len(stored(setup)) == 1
+    daemon = ready()
+    wait_until(lambda: len(stored(setup)) == 2, "the second delivery")
+
+
 def test_an_unknown_failpoint_is_refused(setup: Setup, run_daemon: Callable[..., Daemon]) -> None:
     daemon = run_daemon(setup.file, ANOMALYD_FAILPOINT="commited")
     assert daemon.code() == 78
