@@ -17,7 +17,7 @@ unexport PYTHONPATH VIRTUAL_ENV
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup mosquitto test lint format types chaos demo bench bench-full bench-peers bench-detection fuzz lock clean
+.PHONY: help setup mosquitto test lint format types chaos demo bench bench-full bench-peers bench-detection soak fuzz lock clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,12 @@ bench-peers: setup mosquitto $(PEERS)/pyod-river/.ready $(PEERS)/numalogic/.read
 
 bench-detection: setup mosquitto $(PEERS)/pyod-river/.ready ## all detectors on recorded machines, written into docs/detection.md (ANOMALYD_DATA, or ../shared/data)
 	$(BIN)/python -m bench.detection $(BENCH_ARGS)
+
+SOAK_MINUTES ?= 30
+SOAK_RATE    ?= 10000
+SOAK_SEED    ?=
+soak: setup mosquitto ## readings and faults for SOAK_MINUTES, then what was lost and what grew (SOAK_ARGS=--write: into docs/reliability.md)
+	$(BIN)/python -m bench.soak --minutes $(SOAK_MINUTES) --rate $(SOAK_RATE) $(if $(SOAK_SEED),--seed $(SOAK_SEED)) $(SOAK_ARGS)
 
 fuzz: setup ## looks for messages that make an error escape or disappear (MINUTES=10)
 	$(BIN)/pip install --quiet --only-binary :all: --no-deps --require-hashes --requirement fuzz/requirements.txt

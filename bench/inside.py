@@ -75,6 +75,7 @@ class Inside:
             publisher=publisher,
             announcer=self.announcer,
             tally=tally,
+            retained_alerts=dict,
         )
 
     def take(self, messages: Sequence[tuple[str, bytes]]) -> None:

@@ -181,6 +181,7 @@ class Store(Section, frozen=True):
     keep: Annotated[Duration, Positive] = timedelta(days=30)
     max_size: Size = 2 * 1024**3
     durability: Literal["full", "normal"] = "full"
+    max_outbox: AtLeastOne = 100_000
     max_dead_letters: Annotated[int, Limits(ge=0)] = 10_000
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -126,6 +127,13 @@ class _Loader(yaml.SafeLoader):
     """Composes nodes and leaves the meaning of plain words to `_Builder`."""
 
     yaml_implicit_resolvers = {}  # noqa: RUF012 - typed by the class above
+
+    def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:  # noqa: ANN401 - as PyYAML has it
+        tagged = self.peek_event().tag is not None  # type: ignore[no-untyped-call]
+        node = super().compose_scalar_node(anchor)
+        if tagged:  # `!!str 5` is text, as '5' is
+            node.style = "'"
+        return node
 
 
 class _TooMuchError(Exception):

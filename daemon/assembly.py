@@ -14,7 +14,7 @@ import structlog
 
 from config import ConfigError, load, read_password
 from config.policies import alert_policy, health_policy, milliseconds, stream_policy
-from daemon import failpoints, logs, payloads
+from daemon import failpoints, logs, payloads, reasons
 from daemon.announcing import Announcer
 from daemon.connection import Connection, topic_filter
 from daemon.decoding import Decoder
@@ -22,10 +22,11 @@ from daemon.intake import Intake
 from daemon.locking import StateLock
 from daemon.notify import notify
 from daemon.publisher import Publisher
+from daemon.recovery import retained_alerts
 from daemon.retraining import Retraining
-from daemon.service import Service
+from daemon.service import RETRY, Service
 from daemon.serving import Serving
-from daemon.store import Store, now
+from daemon.store import Store, StoreUnavailableError, now
 from daemon.tally import Tally
 from detector.pipeline import Champions, Pipeline
 from registry.champions import Registry
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from daemon.metrics import Server
 
 STORE = "store.sqlite"
+PATIENCE = 10_000_000  # microseconds that systemd goes on waiting for a start, from each try on
 FAILED = 1  # exit code: systemd starts the daemon again
 
 
@@ -76,11 +78,8 @@ class Daemon:
         self._lock = StateLock(settings.state_dir)
         self._reload_asked = False
         self._version = version("anomalyd")
-        self._store = Store(
-            settings.state_dir / STORE,
-            durability=settings.store.durability,
-            max_dead_letters=settings.store.max_dead_letters,
-        )
+        tally = Tally(time.monotonic)
+        self._store, former = _open_store(settings, tally)
         self._registry = Registry(settings.state_dir)
         self._serving = Serving(
             self._registry, self._store, lateness=milliseconds(settings.readings.lateness)
@@ -88,14 +87,14 @@ class Daemon:
         pipeline = _pipeline(settings, self._serving.load())
         restored = self._serving.restore(pipeline)
         self._intake = Intake()
+        password = read_password(settings, os.environ)
         connection = Connection(
             settings,
             self._intake,
-            password=read_password(settings, os.environ),
+            password=password,
             will=payloads.status("offline", version=self._version, at=now(), champions=pipeline.champions),
-            former=self._store.subscribed(topic_filter(settings)),
+            former=former,
         )
-        tally = Tally(time.monotonic)
         publisher = Publisher(connection, tally, time.monotonic)
         announcer = Announcer(settings, publisher, tally, version=self._version)
         self._service = Service(
@@ -108,8 +107,11 @@ class Daemon:
             publisher=publisher,
             announcer=announcer,
             tally=tally,
+            retained_alerts=lambda: retained_alerts(settings, password),
         )
         self._service.set_problem("bundles", self._serving.problem)
+        damage = self._store.damage
+        self._service.set_problem("damage", damage.problem(now()) if damage else None)
         self._retraining = Retraining(settings, self._registry, path, now=now())
         structlog.get_logger().info(
             "daemon_assembled",
@@ -226,9 +228,9 @@ class Daemon:
             log.error("reload_refused", problems=[f"{name}: needs a restart to change" for name in fixed])
             return
         pipeline = _pipeline(settings, self._service.pipeline.champions)
+        lateness = milliseconds(settings.readings.lateness)
         try:
-            self._serving.lateness = milliseconds(settings.readings.lateness)
-            self._serving.carry_over(self._service.pipeline, pipeline)
+            self._serving.carry_over(self._service.pipeline, pipeline, lateness=lateness)
         except sqlite3.Error as error:
             log.error("reload_refused", problems=[str(error)])  # noqa: TRY400 - the disk's mistake
             return
@@ -251,6 +253,24 @@ FIXED = (
     "readings.max_payload",
     "metrics",
 )
+
+
+def _open_store(settings: Settings, tally: Tally) -> tuple[Store, tuple[str, ...]]:
+    """The store, and what was subscribed to before; waits while the disk is full or the file another's."""
+    options, path = settings.store, settings.state_dir / STORE
+    store: Store | None = None
+    while True:
+        try:
+            store = store or Store(
+                path, durability=options.durability, max_dead_letters=options.max_dead_letters, tally=tally
+            )
+            return store, store.subscribed(topic_filter(settings))
+        except StoreUnavailableError as error:
+            cause = error.__cause__
+            reason = reasons.of_store(cause) if isinstance(cause, sqlite3.Error) else reasons.OTHER
+            tally.count("store_failed", reason, detail=str(cause), doing="open", path=str(path))
+            notify(f"STATUS={error}\nEXTEND_TIMEOUT_USEC={PATIENCE}")
+            time.sleep(RETRY)
 
 
 def _option(settings: Settings, name: str) -> object:

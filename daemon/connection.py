@@ -15,7 +15,7 @@ from daemon import losses, reasons
 from daemon.intake import Connected, Disconnected, Message, Published, Subscribed, Unsubscribed
 from daemon.login import LARGEST_PACKET, RECEIVE_MAXIMUM, connect_options, new_client
 from daemon.losses import Loss
-from daemon.rivalry import USUAL, Rivalry
+from daemon.rivalry import SHORT, USUAL, Rivalry
 from daemon.store import now
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ class Connection:
         self._rivalry = Rivalry()
         self._stands_since: float | None = None  # monotonic; None while there is no connection
         self._first_wait = 0
+        self._careful = False  # whether the last connection ended soon
         self._turned_down = False  # whether the broker has refused something on this connection
         self._client = client = new_client(mqtt, mqtt.client_id, password)
         client.will_set(settings.status.topic, will, qos=1, retain=True)
@@ -166,6 +167,7 @@ class Connection:
             flags.session_present,
             receive_maximum=min(most, RECEIVE_MAXIMUM),
             maximum_packet_size=getattr(properties, "MaximumPacketSize", LARGEST_PACKET),
+            careful=self._careful,
             session_expiry=getattr(properties, "SessionExpiryInterval", None),
         )
 
@@ -190,9 +192,12 @@ class Connection:
             return
         by_broker = flags.is_disconnect_packet_from_server
         loss = losses.of_end(reason, error=self._client.failure, stood=since is not None, by_broker=by_broker)
-        if since is not None and not self._turned_down:  # some brokers hang up when they refuse something
-            loss, wait = self._rivalry.judge(loss, time.monotonic() - since)
-            self._wait(wait)
+        if since is not None:
+            lasted = time.monotonic() - since
+            self._careful = lasted < SHORT
+            if not self._turned_down:  # some brokers hang up when they refuse something
+                loss, wait = self._rivalry.judge(loss, lasted)
+                self._wait(wait)
         self._intake.put(Disconnected(loss, refused=False))
 
     def _wait(self, seconds: int) -> None:

@@ -106,6 +106,29 @@ COUNTED: Mapping[str, Counted] = {
         "Attempts to write the store that the disk or another process prevented.",
         (*reasons.STORE, OTHER),
     ),
+    "publication_buried": Counted(
+        "publications_buried",
+        "Alert events that waited for the broker beyond the bounds; they are kept as dead letters.",
+        ("max_outbox",),
+    ),
+    "dead_letter_dropped": Counted(
+        "dead_letters_dropped", "The oldest dead letters beyond the bounds.", ("too_many", "too_large")
+    ),
+    "text_dropped": Counted(
+        "texts_dropped", "Texts of categories beyond the bound; their numbers are stored.", ("too_many",)
+    ),
+    "reading_pruned": Counted(
+        "readings_pruned", "Stored readings that went before store.keep, for store.max_size.", ("max_size",)
+    ),
+    "machine_forgotten": Counted(
+        "machines_forgotten", "Machines that have sent nothing for store.keep, and are no longer followed."
+    ),
+    "store_damaged": Counted(
+        "stores_damaged", "Damaged files that were set aside; the store was begun anew."
+    ),
+    "snapshot_unreadable": Counted(
+        "snapshots_unreadable", "Machines that begin anew, since what was stored of them is damaged."
+    ),
     "thread_hung": Counted(
         "thread_hung_seconds",
         "Seconds for which a stuck thread has kept the watchdog unfed.",

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from daemon.store import KEPT_PAYLOAD, SCHEMA, UNDELIVERABLE, StoreError
+from daemon.bounds import KEPT_PAYLOAD, OUTBOX_FULL, UNDELIVERABLE
+from daemon.schema import SCHEMA
+from daemon.store import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,7 +44,7 @@ class Letter(msgspec.Struct, frozen=True):
     @property
     def problem(self) -> str | None:
         """Why it cannot be read once more; None: it can."""
-        if self.reason == UNDELIVERABLE:
+        if self.reason in {UNDELIVERABLE, OUTBOX_FULL}:
             return "it is an alert of ours, which the broker would not take"
         if len(self.payload) >= KEPT_PAYLOAD:
             return f"only its first {KEPT_PAYLOAD} bytes were kept"

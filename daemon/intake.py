@@ -41,6 +41,7 @@ class Connected(msgspec.Struct, frozen=True, gc=False):
         session_present: Whether the broker had kept the session; if not, readings may be missing.
         receive_maximum: Publications that may be on their way at once.
         maximum_packet_size: Bytes of the largest packet that the broker takes.
+        careful: Whether the connection before ended soon, so that what we publish may be the reason.
         session_expiry: Seconds for which the broker keeps the session, where it keeps it shorter than asked.
     """
 
@@ -48,6 +49,7 @@ class Connected(msgspec.Struct, frozen=True, gc=False):
     session_present: bool
     receive_maximum: int
     maximum_packet_size: int
+    careful: bool = False
     session_expiry: int | None = None
 
 

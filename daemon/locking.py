@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,9 +28,13 @@ class StateLock:
             LockedError: Another daemon holds it.
             OSError: The directory cannot be made or written.
         """
-        state_dir.mkdir(parents=True, exist_ok=True)
-        path = state_dir / LOCK
-        self._file = path.open("a+")
+        path = state_dir
+        try:
+            state_dir.mkdir(parents=True, exist_ok=True)
+            path = state_dir / LOCK
+            self._file = path.open("a+")
+        except OSError as error:
+            raise OSError(f"{state_dir}: must be writable, got {error.strerror} for {path}") from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -40,9 +45,9 @@ class StateLock:
                 f"{state_dir}: must be used by one daemon only, got a second; process {holder} holds it. "
                 "Stop that one or give this one a state_dir of its own"
             ) from error
-        self._file.truncate(0)
-        self._file.write(str(os.getpid()))
-        self._file.flush()
+        with suppress(OSError):  # who holds it is a courtesy, and a full disk no reason not to start
+            os.truncate(self._file.fileno(), 0)
+            os.write(self._file.fileno(), str(os.getpid()).encode())
 
     def release(self) -> None:
         """Gives the lock back."""

@@ -44,7 +44,7 @@ PREFIX = "anomalyd"
 PATIENCE = 5.0  # seconds for a request to arrive and its answer to be taken: one is served at a time
 MAX_BUNDLES = 100  # named one by one: a plant may have a model of its own for each of its machines
 # Of which the daemon can be degraded.
-PARTS = ("store", "subscription", "publications", "readings", "client_id", "bundles")
+PARTS = ("store", "damage", "subscription", "publications", "readings", "client_id", "bundles")
 JUST_HEARD = "new"  # a machine of which no sample is complete yet
 
 

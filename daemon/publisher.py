@@ -11,9 +11,10 @@ import msgspec
 
 from daemon import reasons
 from daemon.failpoints import failpoint
+from daemon.rivalry import SHORT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from daemon.connection import Connection
     from daemon.intake import Connected, Published
@@ -61,6 +62,8 @@ class Publisher:
         self._held: dict[str, _Held] = {}  # by topic
         self._generation: int | None = None
         self._most = self._largest = 0
+        self._one_by_one_until = 0.0  # by the clock
+        self._tried_at = {True: -RETRY_REFUSED, False: -RETRY_REFUSED}  # of what is stored, and of the rest
 
     def connected(self) -> bool:
         """Whether the connection that was last heard of still stands."""
@@ -70,6 +73,8 @@ class Publisher:
         """Starts on a new connection with all that is stored and unsent."""
         self._generation = notice.generation
         self._most, self._largest = notice.receive_maximum, notice.maximum_packet_size
+        # Of a broker that hangs up at a refusal, the refusal arrives only if nothing follows what it is of.
+        self._one_by_one_until = self._clock() + SHORT if notice.careful else 0.0
         self._in_flight.clear()
         for held in self._held.values():
             held.waiting, held.trial = [], None
@@ -81,6 +86,13 @@ class Publisher:
         """Puts a message at the end; without a connection it is dropped, since `restart` brings it again."""
         if self.connected():
             self._waiting.append(outgoing)
+
+    def withdraw(self, numbers: Iterable[int]) -> None:
+        """Sends no more of what left the outbox otherwise, but for what is on its way."""
+        gone = frozenset(numbers)
+        self._waiting = deque(each for each in self._waiting if each.number not in gone)
+        for held in self._held.values():
+            held.waiting = [each for each in held.waiting if each.number not in gone]
 
     def end(self, outgoing: Outgoing) -> None:
         """Puts a message in place of all that waits: the outbox keeps it for the next start."""
@@ -104,7 +116,8 @@ class Publisher:
         """
         too_large: list[tuple[int, str]] = []
         self._try_again()
-        while self._waiting and len(self._in_flight) < self._most and self.connected():
+        most = 1 if self._clock() < self._one_by_one_until else self._most
+        while self._waiting and len(self._in_flight) < most and self.connected():
             outgoing = self._waiting[0]
             held = self._held.get(outgoing.topic)
             size = _packet_size(outgoing.topic, outgoing.payload)
@@ -128,10 +141,21 @@ class Publisher:
         return too_large
 
     def _try_again(self) -> None:
-        """Puts one message of every topic that was refused long enough ago in front."""
-        for held in self._held.values():
-            if held.waiting and self._clock() >= held.retry_at:
-                held.retry_at = self._clock() + RETRY_REFUSED
+        """Puts a message of a topic that was refused long ago in front; of the stored ones and of the rest.
+
+        Of a thousand topics that are refused, one at a time is tried: each may cost the connection.
+        """
+        now = self._clock()
+        for stored in (False, True):
+            due = [
+                held
+                for held in self._held.values()
+                if held.waiting and now >= held.retry_at and (held.waiting[0].number is not None) is stored
+            ]
+            if due and now >= self._tried_at[stored] + RETRY_REFUSED:
+                held = min(due, key=lambda held: held.retry_at)
+                self._tried_at[stored] = now
+                held.retry_at = now + RETRY_REFUSED
                 held.trial = held.waiting.pop(0)
                 self._waiting.appendleft(held.trial)
 
@@ -155,6 +179,9 @@ class Publisher:
         self._tally.figures.publications += 1
         if held is not None and held.trial is outgoing:
             del self._held[outgoing.topic]
+            for other in self._held.values():  # they may be permitted now as well
+                other.retry_at = self._clock()
+            self._tried_at = dict.fromkeys(self._tried_at, self._clock() - RETRY_REFUSED)
             self._waiting.extendleft(reversed(held.waiting))
         return outgoing.number
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 STEP = 20_000  # rows deleted at once: 20 to 40 ms, so that readings never wait long
 SHARES = 50  # of a machine's time, of which one goes at once when the file is too large
@@ -17,51 +17,76 @@ class Retention:
         self._turn = 0
 
     def prune(
-        self, machines: Sequence[int], *, ended: Mapping[int, int], keep: int, max_size: int, now: int
-    ) -> int:
-        """Deletes a step of what is too old or too much; returns how many readings went.
+        self,
+        machines: Sequence[int],
+        *,
+        ended: Mapping[int, int],
+        silent: Collection[int],
+        keep: int,
+        max_size: int,
+        now: int,
+    ) -> tuple[int, int]:
+        """Deletes a step of what is too old or too much.
 
         Args:
             machines: Numbers of all machines.
             ended: When those of them that are former numbers came to an end; their readings age all the same.
+            silent: Those of which all readings go.
             keep: Milliseconds that a machine's readings are kept, counted from its newest.
             max_size: Bytes above which every machine's oldest readings go as well.
             now: Milliseconds since the epoch; a reading from the future does not count as the newest.
+
+        Returns:
+            How many readings went for their age, and for the size of the file.
         """
         execute = self._database.execute
         (pages,), (free,), (size,) = (
             execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "freelist_count", "page_size")
         )
         too_large = (pages - free) * size > max_size
-        gone = 0
+        old = over = 0
         for _ in machines:
-            if gone >= STEP:
+            if old + over >= STEP:
                 break
             machine = machines[self._turn % len(machines)]
             self._turn += 1
-            oldest, newest = execute(
-                "SELECT (SELECT min(at) FROM readings WHERE machine = ?1), "
-                "(SELECT max(at) FROM readings WHERE machine = ?1)",
-                (machine,),
-            ).fetchone()
-            if newest is None:
+            oldest, newest = self._span(machine)
+            if newest is None or oldest is None:
                 if machine in ended:
-                    self._forget(machine)
+                    self._forget_former(machine)
                 continue
             age = max(0, now - ended[machine]) if machine in ended else 0
-            until = min(newest, now) + age - keep
-            if too_large:
-                until = max(until, oldest + (newest - oldest) // SHARES + 1)
+            until = newest + 1 if machine in silent else min(newest, now) + age - keep
             if until > oldest:
-                gone += self._delete(machine, until, STEP - gone)
+                old += self._delete(machine, until, STEP - old - over)
+            elif too_large:
+                share = oldest + (newest - oldest) // SHARES + 1
+                over += self._delete(machine, share, STEP - old - over)
             execute(
                 "DELETE FROM alerts WHERE machine = ?1 "
                 "AND closed_at < (SELECT min(at) FROM readings WHERE machine = ?1)",
                 (machine,),
             )
-        return gone
+        return old, over
 
-    def _forget(self, former: int) -> None:
+    def forget(self, machine: int) -> bool:
+        """Forgets a machine once all its readings are gone; returns whether it was."""
+        if self._span(machine) != (None, None):
+            return False
+        self._database.execute("DELETE FROM alerts WHERE machine = ?", (machine,))
+        self._database.execute("DELETE FROM machines WHERE id = ?", (machine,))
+        return True
+
+    def _span(self, machine: int) -> tuple[int | None, int | None]:
+        """Times of a machine's oldest and newest readings."""
+        oldest, newest = self._database.execute(
+            "SELECT (SELECT min(at) FROM readings WHERE machine = ?1), "
+            "(SELECT max(at) FROM readings WHERE machine = ?1)",
+            (machine,),
+        ).fetchone()
+        return oldest, newest
+
+    def _forget_former(self, former: int) -> None:
         """Forgets a former number of which no reading is left, with its alerts."""
         self._database.execute("DELETE FROM alerts WHERE machine = ? AND closed_at NOTNULL", (former,))
         self._database.execute("DELETE FROM former WHERE machine = ?", (former,))

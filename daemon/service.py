@@ -17,14 +17,16 @@ from daemon.intake import Connected, Disconnected, Published, Subscribed, Unsubs
 from daemon.link import Link
 from daemon.notify import notify
 from daemon.publisher import Outgoing
+from daemon.recovery import adopt
 from daemon.replaying import Replaying
 from daemon.store import now
 from daemon.transaction import Transaction
+from daemon.upkeep import Upkeep
 from detector.alerts import Change
 from detector.events import AlertChanged, SensorChanged, SilenceChanged, StateChanged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from config import Settings
     from daemon.announcing import Announcer
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from daemon.publisher import Publisher
     from daemon.store import Store
     from daemon.tally import Tally
+    from detector.alerts import OpenAlert, OpenSilence
     from detector.events import Event
     from detector.pipeline import Champions, Pipeline
     from detector.reading import Reading
@@ -44,7 +47,6 @@ APART = 0.004  # seconds from one step to the next, so that under load a commit 
 TICK = 1.0  # seconds between looks at the clock, and that a step waits for the first message
 ALIVE = "alive"  # file in the state directory whose age is that of the last sign of life
 STEP = 1000  # milliseconds; less is a clock that is being slewed, or a late look at it
-PRUNE_EVERY = 10.0  # seconds
 RETRY = 0.5  # seconds until a full disk is tried again
 RESUBSCRIBE = 60.0  # seconds until a refused subscription is asked for again
 PERMIT_READING = "let mqtt.username read there (Mosquitto: topic read, in acl_file)"
@@ -67,6 +69,7 @@ class Service:
         publisher: Publisher,
         announcer: Announcer,
         tally: Tally,
+        retained_alerts: Callable[[], Mapping[str, OpenAlert | OpenSilence]],
     ) -> None:
         self._settings = settings
         self._intake = intake
@@ -79,17 +82,19 @@ class Service:
         self._link = Link(settings, tally, time.monotonic)
         self._tally = tally
         self._replaying = Replaying(store, tally)
+        self._upkeep = Upkeep(store, publisher, announcer, tally)
         self.stopping = False
         self._offset = now() - time.monotonic_ns() // 1_000_000
-        self._stepped = self._ticked = self._pruned = self._subscribed = 0.0
+        self._stepped = self._ticked = self._subscribed = 0.0
         self._still = 0  # looks at a network thread that did nothing
         self._sent: list[int] = []
         self._undeliverable: list[tuple[int, str]] = []
+        self._retained_alerts = retained_alerts
 
     def step(self) -> None:
         """Takes what has arrived, waiting a tick for the first of it, and deals with it."""
         time.sleep(max(0.0, self._stepped + APART - time.monotonic()))
-        messages, notices = self._intake.take(MOST, TICK)
+        messages, notices = self._take()
         self._stepped = time.monotonic()
         if messages:
             failpoint("messages_taken")
@@ -100,7 +105,7 @@ class Service:
         taken = len(transaction.readings)
         ticks = time.monotonic() - self._ticked >= TICK
         if ticks:
-            events += self._replaying.step(self._decoder, self.pipeline, transaction)
+            events += self._replay(transaction)
             events += self._tick()
         self._record(events, transaction)
         # What the broker took is noted with the next readings: a commit of its own would hold them up.
@@ -172,6 +177,25 @@ class Service:
             self._announcer.status(self.pipeline.champions)
             self._announcer.states(self.pipeline)
 
+    def _take(self) -> tuple[list[Message], list[Notice]]:
+        """What has arrived; no messages until a new store has what the broker knows of a damaged one."""
+        if self._store.recovering and self._publisher.connected():
+            self._recover()
+        return self._intake.take(0 if self._store.recovering else MOST, TICK)
+
+    def _recover(self) -> None:
+        """Takes up the open alerts that the broker knows and a damaged store no longer does."""
+        transaction = adopt(self._retained_alerts(), self.pipeline)
+        if self._commit(transaction) is None:
+            return
+        try:
+            self._store.recovered()
+        except sqlite3.Error as error:  # the next step tries again, and finds the machines known
+            self._store_failed(error, "recover")
+        else:
+            machines = list(transaction.snapshots)
+            structlog.get_logger().warning("alerts_recovered", count=len(machines), machines=machines[:10])
+
     def _follow(self, messages: list[Message], transaction: Transaction) -> list[Event]:
         """Messages to events; fills the transaction's readings and refusals."""
         self._link.heard()
@@ -189,6 +213,14 @@ class Service:
         transaction.texts = self._decoder.new_texts()
         return follow(self.pipeline, readings, transaction)
 
+    def _replay(self, transaction: Transaction) -> list[Event]:
+        """Takes dead letters that are wanted once more."""
+        try:
+            return self._replaying.step(self._decoder, self.pipeline, transaction)
+        except sqlite3.Error as error:  # nothing was touched: again at the next tick
+            self._store_failed(error, "replay")
+            return []
+
     def _tick(self) -> list[Event]:
         """Looks at the clock."""
         self._ticked = time.monotonic()
@@ -202,11 +234,12 @@ class Service:
         self.set_problem("client_id", self._link.rivalry())
         self.set_problem("readings", self._link.silence())
         self._tally.flush()
-        if self._ticked - self._pruned >= PRUNE_EVERY:
-            self._prune()
+        damage = self._store.damage
+        self.set_problem("damage", damage.problem(now()) if damage else None)
+        events = self._upkeep.step(self._settings.store, self.pipeline)
         self._show_life()
         at = now()
-        return self.pipeline.on_tick(at, step=self._step_of_clock(at))
+        return events + self.pipeline.on_tick(at, step=self._step_of_clock(at))
 
     def _step_of_clock(self, at: int) -> int:
         """Milliseconds by which this host's clock was set forward (or back, below 0) since the last tick."""
@@ -261,20 +294,6 @@ class Service:
         self._link.settings = settings
         self._announcer.settings = settings
         self._announcer.states(pipeline)  # the topic may be another one
-
-    def _prune(self) -> None:
-        store = self._settings.store
-        try:
-            gone = self._store.prune(
-                keep=int(store.keep.total_seconds() * 1000),
-                max_size=store.max_size,
-                now=now(),
-            )
-        except sqlite3.Error as error:
-            self._store_failed(error, "prune")
-            gone = 0
-        if gone == 0:  # else there may be more: again at the next tick
-            self._pruned = time.monotonic()
 
     def _record(self, events: list[Event], transaction: Transaction) -> None:
         """Fills the transaction with what the events leave behind."""

@@ -25,7 +25,7 @@ class Serving:
     def __init__(self, registry: Registry, store: Store, *, lateness: int) -> None:
         self._registry = registry
         self._store = store
-        self.lateness = lateness
+        self._lateness = lateness
         self._version: object = None
         self._champions = Champions()
         self.problem: str | None = None  # why a champion does not serve, or a former one does
@@ -69,19 +69,27 @@ class Serving:
             count += 1
         return count
 
-    def carry_over(self, before: Pipeline, after: Pipeline) -> None:
-        """Takes every machine of one pipeline up in another one."""
+    def carry_over(self, before: Pipeline, after: Pipeline, *, lateness: int) -> None:
+        """Takes every machine of one pipeline up in another one, which is `lateness` milliseconds patient.
+
+        Raises:
+            sqlite3.Error: The disk refuses; the former lateness holds.
+        """
         for machine in before.machines():
             detector = after.champions.of(machine.name)
-            recent = self.recent(machine.name, detector) if detector else ()
+            recent = self._recent(machine.name, detector, lateness) if detector else ()
             after.restore(machine.name, machine.snapshot(), recent)
+        self._lateness = lateness
 
     def recent(self, machine: str, detector: Detector) -> Iterator[Reading]:
         """The stored readings that fill a window of the detector, oldest first."""
+        return self._recent(machine, detector, self._lateness)
+
+    def _recent(self, machine: str, detector: Detector, lateness: int) -> Iterator[Reading]:
         newest = self._store.newest(machine)
         if newest is None:
             return iter(())
         window, grid = detector.manifest.window, detector.manifest.grid
         # A hole may straddle the window's start, and slots are rounded.
         slots = window.length + window.max_gap + 2
-        return self._store.readings(machine, newest - self.lateness - slots * grid.interval)
+        return self._store.readings(machine, newest - lateness - slots * grid.interval)

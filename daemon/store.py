@@ -5,62 +5,49 @@ from __future__ import annotations
 import sqlite3
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
 import numpy as np
+import structlog
 
+from daemon.bounds import (
+    KEPT_PAYLOAD,
+    UNDELIVERABLE,
+    Limits,
+    Pruned,
+    bury,
+    prune_dead_letters,
+    prune_outbox,
+)
 from daemon.failpoints import failpoint
 from daemon.intake import Message
+from daemon.integrity import Damage, damaged, emptied, flaw, salvage, set_aside
 from daemon.retention import Retention
+from daemon.schema import SCHEMA, migrate
+from daemon.sweep import Sweep
+from daemon.tally import Tally
 from detector.grid import Grid
 from detector.history import History, merged
 from detector.machine import Snapshot
 from detector.reading import Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from daemon.transaction import Transaction
 
-SCHEMA = 4
-TABLES = """
-CREATE TABLE machines (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, snapshot BLOB) STRICT;
-CREATE TABLE layouts (id INTEGER PRIMARY KEY, sensors TEXT NOT NULL UNIQUE) STRICT;
-CREATE TABLE readings (
-    machine INTEGER NOT NULL, at INTEGER NOT NULL, layout INTEGER NOT NULL, numbers BLOB NOT NULL,
-    PRIMARY KEY (machine, at, layout)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE alerts (
-    id TEXT PRIMARY KEY, machine INTEGER NOT NULL, opened_at INTEGER NOT NULL, closed_at INTEGER
-) STRICT;
-CREATE INDEX alerts_by_machine ON alerts (machine, closed_at);
-CREATE TABLE outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, payload BLOB NOT NULL) STRICT;
-CREATE TABLE dead_letters (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, received_at INTEGER NOT NULL,
-    topic TEXT NOT NULL, payload BLOB NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL
-) STRICT;
-CREATE TABLE subscriptions (topic TEXT PRIMARY KEY) STRICT;
-"""
-MIGRATIONS = {  # from each schema to the next
-    2: "CREATE TABLE texts (number INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;",
-    # A machine whose clock was set back goes on under another number, since its times come a second time.
-    3: """
-CREATE TABLE former (machine INTEGER PRIMARY KEY, name TEXT NOT NULL, ended_at INTEGER NOT NULL) STRICT;
-CREATE VIEW numbers AS SELECT id AS machine, name FROM machines UNION ALL SELECT machine, name FROM former;
-CREATE TABLE replays (letter INTEGER PRIMARY KEY) STRICT;
-""",
-}
-NEW_MACHINE = "INSERT INTO machines (id, name) SELECT 1 + ifnull(max(machine), 0), ? FROM numbers"
+NEW_MACHINE = (
+    "INSERT INTO machines (id, name, heard_at) SELECT 1 + ifnull(max(machine), 0), ?, ? FROM numbers"
+)
 APART = 60_000  # milliseconds that readings of before and after keep, where the times came a second time
+SETTLING = 86_400.0  # seconds that a daemon runs before it forgets a machine
 # Of two readings of one time that were both taken, each may have values that the other lacks.
 INSERT_READING = (
     "INSERT INTO readings VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE "
     "SET numbers = larger(numbers, excluded.numbers) WHERE numbers IS NOT excluded.numbers"
 )
-UNDELIVERABLE = "publication_too_large"  # the reason in the dead letters
-KEPT_PAYLOAD = 16_384  # bytes of a dead letter: enough to see what it was
 BUSY = 500  # milliseconds that a commit waits for another process; who waits sees no signal
 # Pages of 4 KiB in the log before they go to the file. Readings of many machines touch the same pages again
 # and again: at 1,000 machines this takes a third of the time that SQLite's own 1,000 pages take.
@@ -69,8 +56,21 @@ MAX_TEXTS = 100_000  # of categories; 10 MB. Of more it is not known any longer 
 MAX_NAMES = 1_000_000  # sensors of all stored layouts: memory of about 100 MB
 
 
+LOG_KEPT = 64 * 2**20  # bytes of the log of writes that stay on disk after a long reader let it grow
+# The disk is full or fails, or another process has the file: what the next try may not meet.
+PASSING = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+NUMBER = 8  # bytes
+
+T = TypeVar("T")
+
+
 class StoreError(Exception):
     """The file cannot be used; the message names it and says what to do."""
+
+
+class StoreUnavailableError(StoreError):
+    """The file cannot be used now, for a reason that may pass by itself."""
 
 
 class Store:
@@ -83,60 +83,164 @@ class Store:
         durability: Literal["full", "normal"] = "full",
         max_dead_letters: int = 10_000,
         read_only: bool = False,
+        tally: Tally | None = None,
     ) -> None:
-        """Opens the file, making it if need be.
+        """Opens the file, making it if need be; one that is damaged is set aside and begun anew.
 
         Args:
             path: The SQLite file.
             durability: `full` survives a power cut, `normal` any crash of the process.
             max_dead_letters: The oldest beyond this number are deleted.
             read_only: For retraining, beside a running daemon.
+            tally: Counts what is turned away, and damage.
 
         Raises:
-            StoreError: It is no store, was written by another version, or cannot be opened.
+            StoreUnavailableError: The disk is full or fails, or another process has the file.
+            StoreError: It was written by a newer version, or cannot be opened.
         """
         self.path = path
         self.max_dead_letters = max_dead_letters
+        self._durability = durability
+        self._read_only = read_only
+        self._tally = tally or Tally(time.monotonic)
+        self._aside: tuple[Path, str] | None = None  # a damaged file and why, until its successor notes it
+        self._open: sqlite3.Connection | None = None
+        self.damage: Damage | None = None  # the last that was met
+        self._opened_at = time.monotonic()
+        self._heard: set[str] = set()  # machines, since then
+        self.recovering = False  # whether it is still to be asked what the broker knows
         try:
             if read_only:
-                self._database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10)
+                self._open_read_only()
             else:
-                self._database = sqlite3.connect(path, timeout=10)
-            self._database.isolation_level = None
-            if not read_only:
-                self._database.execute("PRAGMA journal_mode = WAL")
-                self._database.execute(f"PRAGMA synchronous = {durability}")
-                self._database.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT}")
-            self._database.create_function("larger", 2, _larger, deterministic=True)
-            self._retention = Retention(self._database)
-            self._prepare(read_only=read_only)
-            if not read_only:
-                self._database.execute(f"PRAGMA busy_timeout = {BUSY}")
-        except sqlite3.Error as error:
-            raise StoreError(f"{path}: cannot be used as the store: {error}") from error
-        self._machines: dict[str, int] = dict(self._database.execute("SELECT name, id FROM machines"))
+                self._prepare()
+        except (sqlite3.Error, OSError) as error:
+            raise self._unusable(error) from error
+
+    @property
+    def _database(self) -> sqlite3.Connection:
+        """The open file; a damaged one that was set aside has a successor by then.
+
+        Raises:
+            sqlite3.Error: The disk refuses the successor.
+        """
+        if self._open is None:
+            self._prepare()
+        assert self._open is not None
+        return self._open
+
+    def _unusable(self, error: sqlite3.Error | OSError) -> StoreError:
+        passing = getattr(error, "sqlite_errorcode", 0) & 0xFF in PASSING
+        kind = StoreUnavailableError if passing else StoreError
+        return kind(f"{self.path}: cannot be used as the store: {error}")
+
+    def _open_read_only(self) -> None:
+        self._open = sqlite3.connect(
+            f"{self.path.absolute().as_uri()}?mode=ro", uri=True, timeout=10, isolation_level=None
+        )
+        version = self._version(self._open)
+        if version != SCHEMA:
+            raise StoreError(f"{self.path}: must have schema {SCHEMA}, got {version}: start the daemon first")
+        self._remember(self._open)
+
+    def _version(self, database: sqlite3.Connection) -> int:
+        version: int = database.execute("PRAGMA user_version").fetchone()[0]
+        if version > SCHEMA:
+            raise StoreError(
+                f"{self.path}: must have schema {SCHEMA} or an older one, got {version}: made by a newer "
+                "version, which alone can go on with it"
+            )
+        return version
+
+    def _prepare(self) -> None:
+        """Opens the file for writing, brings it to this version, and remembers what is asked often."""
+        damage = emptied(self.path)
+        database = sqlite3.connect(self.path, timeout=10, isolation_level=None)
+        try:
+            if damage is None:
+                self._version(database)
+                damage = flaw(database)
+            if damage is None:
+                database.create_function("larger", 2, _larger, deterministic=True)
+                database.execute("PRAGMA journal_mode = WAL")
+                database.execute(f"PRAGMA synchronous = {self._durability}")
+                database.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT}")
+                database.execute(f"PRAGMA journal_size_limit = {LOG_KEPT}")
+                migrate(database)
+                self._succeed(database)
+                self._remember(database)
+                database.execute(f"PRAGMA busy_timeout = {BUSY}")
+        except BaseException as error:
+            database.close()
+            wrong = isinstance(error, msgspec.MsgspecError)  # a list of sensors is none
+            if not (wrong or (isinstance(error, sqlite3.Error) and damaged(error))):
+                raise
+            damage = str(error)
+        if damage is None:
+            self._open = database
+        else:
+            database.close()
+            self._set_aside(damage)
+            self._prepare()
+
+    def _set_aside(self, reason: str) -> None:
+        """Puts the damaged file, which is closed, out of the way."""
+        self._aside = set_aside(self.path, now()), reason
+        self._tally.report("store_damaged", file=str(self._aside[0]), detail=reason)
+
+    def _succeed(self, database: sqlite3.Connection) -> None:
+        """Notes in a new file what it stands in for, with what was legible there."""
+        if self._aside is None:
+            return
+        (file, reason), at = self._aside, now()
+        database.execute("BEGIN IMMEDIATE")
+        with database:
+            database.execute("INSERT INTO set_aside VALUES (?, ?, ?, TRUE)", (at, str(file), reason))
+            counts = salvage(file, database, at)
+        self._aside = None
+        structlog.get_logger().info("store_begun_anew", path=str(self.path), **counts)
+
+    def _remember(self, database: sqlite3.Connection) -> None:
+        self._retention = Retention(database)
+        self._sweep: Sweep | None = None
+        self._machines: dict[str, int] = dict(database.execute("SELECT name, id FROM machines"))
         self._layouts: dict[tuple[str, ...], int] = {
             tuple(msgspec.json.decode(sensors)): number
-            for number, sensors in self._database.execute("SELECT id, sensors FROM layouts")
+            for number, sensors in database.execute("SELECT id, sensors FROM layouts")
         }
         self._names = sum(map(len, self._layouts))
-        (self.outbox,) = self._database.execute("SELECT count(*) FROM outbox").fetchone()
+        (self.outbox,) = database.execute("SELECT count(*) FROM outbox").fetchone()
+        query = "SELECT at, file, reason, pending FROM set_aside ORDER BY rowid DESC LIMIT 1"
+        row = database.execute(query).fetchone()
+        self.damage = None if row is None else Damage(*row[:3])
+        self.recovering = row is not None and bool(row[3])
 
-    def _prepare(self, *, read_only: bool) -> None:
-        (version,) = self._database.execute("PRAGMA user_version").fetchone()
-        if version == SCHEMA:
-            return
-        if (version == 0 or version in MIGRATIONS) and not read_only:
-            steps = [TABLES if version == 0 else "", *(MIGRATIONS[v] for v in MIGRATIONS if v >= version)]
-            self._database.executescript(f"BEGIN; {' '.join(steps)} PRAGMA user_version = {SCHEMA}; COMMIT;")
-        else:
-            raise StoreError(
-                f"{self.path}: must have schema {SCHEMA}, got {version}: not made by this version"
-            )
+    def _surviving(self, operation: Callable[[], T]) -> T:
+        """Runs it; where the file turns out to be damaged, once more on its successor."""
+        try:
+            return operation()
+        except sqlite3.Error as error:
+            if self._read_only or not damaged(error):
+                raise
+            reason = str(error)
+        self.close()
+        self._set_aside(reason)
+        return operation()
+
+    def recovered(self) -> None:
+        """Notes that what the broker still knew has been stored.
+
+        Raises:
+            sqlite3.Error: The disk refuses.
+        """
+        self._database.execute("UPDATE set_aside SET pending = FALSE")
+        self.recovering = False
 
     def close(self) -> None:
         """Closes the file."""
-        self._database.close()
+        if self._open is not None:
+            self._open.close()
+            self._open = None
 
     def commit(self, transaction: Transaction) -> list[int]:
         """Stores it whole or not at all; returns the numbers of what is outgoing, in order.
@@ -144,15 +248,16 @@ class Store:
         Raises:
             sqlite3.Error: The disk refuses; nothing was stored and it may be tried again.
         """
-        execute, many = self._database.execute, self._database.executemany
-        machines, layouts = dict(self._machines), dict(self._layouts)
-        with self._atomic():
+        return self._surviving(lambda: self._commit(transaction))
+
+    def _commit(self, transaction: Transaction) -> list[int]:
+        with self._atomic() as database:
+            execute, many = database.execute, database.executemany
+            machines, layouts = dict(self._machines), dict(self._layouts)
             failpoint("transaction_begun")
-            for name in {
-                *(reading.machine for reading in transaction.readings),
-                *transaction.snapshots,
-            } - machines.keys():
-                machines[name] = self._insert(NEW_MACHINE, name)
+            heard = {reading.machine for reading in transaction.readings}
+            for name in (heard | transaction.snapshots.keys()) - machines.keys():
+                machines[name] = self._insert(NEW_MACHINE, name, now())
             for sensors in {reading.sensors for reading in transaction.readings} - layouts.keys():
                 text = msgspec.json.encode(sensors).decode()
                 layouts[sensors] = self._insert("INSERT INTO layouts (sensors) VALUES (?)", text)
@@ -170,14 +275,17 @@ class Store:
                     name = transaction.readings[place].machine
                     machines[name] = self._renumber(name)
             failpoint("readings_written")
+            texts = list(transaction.texts.items())
+            (known,) = execute("SELECT count(*) FROM texts").fetchone() if texts else (0,)
+            room = max(0, MAX_TEXTS - known)
             many(
-                "INSERT OR IGNORE INTO texts SELECT ?, ? WHERE (SELECT count(*) FROM texts) < ?",
-                [(int(number), text, MAX_TEXTS) for number, text in transaction.texts.items()],
+                "INSERT OR IGNORE INTO texts VALUES (?, ?)",
+                [(int(number), text) for number, text in texts[:room]],
             )
             many(
-                "UPDATE machines SET snapshot = ? WHERE id = ?",
+                "UPDATE machines SET snapshot = ?, heard_at = coalesce(?, heard_at) WHERE id = ?",
                 [
-                    (msgspec.msgpack.encode(snapshot), machines[name])
+                    (msgspec.msgpack.encode(snapshot), now() if name in heard else None, machines[name])
                     for name, snapshot in transaction.snapshots.items()
                 ],
             )
@@ -193,16 +301,10 @@ class Store:
                 self._insert("INSERT INTO outbox (topic, payload) VALUES (?, ?)", topic, payload)
                 for topic, payload in transaction.outgoing
             ]
-            many(
-                "INSERT INTO dead_letters "
-                "SELECT NULL, ?, topic, substr(payload, 1, ?), ?, ? FROM outbox WHERE id = ?",
-                [
-                    (now(), KEPT_PAYLOAD, UNDELIVERABLE, detail, number)
-                    for number, detail in transaction.undeliverable
-                ],
-            )
-            gone = [*transaction.sent, *(number for number, _ in transaction.undeliverable)]
-            deleted = many("DELETE FROM outbox WHERE id = ?", [(number,) for number in gone]).rowcount
+            # Without any, the count of rows is -1.
+            gone = max(0, many("DELETE FROM outbox WHERE id = ?", [(n,) for n in transaction.sent]).rowcount)
+            for number, detail in transaction.undeliverable:
+                gone += bury(database, number, UNDELIVERABLE, detail, now())
             many(
                 "INSERT INTO dead_letters VALUES (NULL, ?, ?, ?, ?, ?)",
                 [
@@ -216,6 +318,7 @@ class Store:
                     for r in transaction.refusals[-self.max_dead_letters :]
                 ],
             )
+            dead_letters = max(0, len(transaction.refusals) - self.max_dead_letters)
             replayed = [(number,) for number in transaction.replayed]
             again = [(number,) for number, _, _ in transaction.refused_again]
             many("DELETE FROM dead_letters WHERE id = ?", replayed)
@@ -225,16 +328,26 @@ class Store:
                 [(reason, detail, number) for number, reason, detail in transaction.refused_again],
             )
             if transaction.refusals or transaction.undeliverable:
-                execute(
+                dead_letters += execute(
                     "DELETE FROM dead_letters WHERE id <= (SELECT max(id) FROM dead_letters) - ?",
                     (self.max_dead_letters,),
-                )
+                ).rowcount
             failpoint("transaction_written")
         if len(layouts) > len(self._layouts):
             self._names = sum(map(len, layouts))
+        if self._sweep is not None:
+            self._sweep.see(layouts[sensors] for sensors in {each.sensors for each in transaction.readings})
         self._machines, self._layouts = machines, layouts
-        self.outbox += len(numbers) - max(0, deleted)  # -1 where there was nothing to delete
+        self._heard |= heard
+        self.outbox += len(numbers) - gone
+        self._count_dropped(dead_letters, len(texts[room:]))
         return numbers
+
+    def _count_dropped(self, dead_letters: int, texts: int) -> None:
+        if dead_letters:
+            self._tally.count("dead_letter_dropped", "too_many", dead_letters)
+        if texts:
+            self._tally.count("text_dropped", "too_many", texts)
 
     def _renumber(self, machine: str) -> int:
         """Gives a machine another number; what is stored of it keeps the former one."""
@@ -246,25 +359,26 @@ class Store:
         return int(number)
 
     @contextmanager
-    def _atomic(self) -> Iterator[None]:
-        self._database.execute("BEGIN IMMEDIATE")
-        with self._database:  # commits, or rolls back
-            yield
+    def _atomic(self) -> Iterator[sqlite3.Connection]:
+        database = self._database
+        database.execute("BEGIN IMMEDIATE")
+        with database:  # commits, or rolls back
+            yield database
 
     def _insert(self, statement: str, *values: object) -> int:
         return self._database.execute(statement, values).lastrowid or 0
 
     def room_for(self, sensors: tuple[str, ...]) -> bool:
-        """Whether readings of these sensors can be stored: names are kept for ever, so there is a bound."""
+        """Whether readings of these sensors can be stored: their names are kept in memory."""
         return sensors in self._layouts or self._names < MAX_NAMES
 
     def marked(self, after: int, most: int) -> list[tuple[int, Message | None]]:
         """Dead letters to be read once more, from a number on; None: it is not there any more."""
-        rows = self._database.execute(
+        query = (
             "SELECT letter, topic, payload, received_at FROM replays LEFT JOIN dead_letters ON id = letter "
-            "WHERE letter > ? ORDER BY letter LIMIT ?",
-            (after, most),
+            "WHERE letter > ? ORDER BY letter LIMIT ?"
         )
+        rows = self._surviving(lambda: self._database.execute(query, (after, most)).fetchall())
         return [
             (letter, None if topic is None else Message(topic, payload, received_at, 0, 0, 0))
             for letter, topic, payload, received_at in rows
@@ -277,20 +391,25 @@ class Store:
 
     def unsent(self) -> list[tuple[int, str, bytes]]:
         """Number, topic and payload of what the broker has not taken yet, oldest first."""
-        return self._database.execute("SELECT id, topic, payload FROM outbox ORDER BY id").fetchall()
+        query = "SELECT id, topic, payload FROM outbox ORDER BY id"
+        return self._surviving(lambda: self._database.execute(query).fetchall())
 
     def subscribed(self, topic: str) -> tuple[str, ...]:
         """Notes what is subscribed to; returns what was before and has not been ended since.
 
         Raises:
-            StoreError: The disk refuses.
+            StoreUnavailableError: The disk is full or fails, or another process has the file.
+            StoreError: It cannot be written.
         """
+        try:
+            return self._surviving(lambda: self._subscribed(topic))
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+
+    def _subscribed(self, topic: str) -> tuple[str, ...]:
         known = {each for (each,) in self._database.execute("SELECT topic FROM subscriptions")}
         if topic not in known:
-            try:
-                self._database.execute("INSERT INTO subscriptions VALUES (?)", (topic,))
-            except sqlite3.Error as error:
-                raise StoreError(f"{self.path}: cannot be written: {error}") from error
+            self._database.execute("INSERT INTO subscriptions VALUES (?)", (topic,))
         return tuple(sorted(known - {topic}))
 
     def unsubscribed(self, topics: Sequence[str]) -> None:
@@ -299,18 +418,22 @@ class Store:
         Raises:
             sqlite3.Error: The disk refuses.
         """
-        with self._atomic():
-            self._database.executemany(
-                "DELETE FROM subscriptions WHERE topic = ?", [(topic,) for topic in topics]
-            )
+        statement = "DELETE FROM subscriptions WHERE topic = ?"
+
+        def delete() -> None:
+            with self._atomic() as database:
+                database.executemany(statement, [(topic,) for topic in topics])
+
+        self._surviving(delete)
 
     def snapshots(self) -> Iterator[tuple[str, Snapshot]]:
         """The stored state of every machine."""
-        rows = self._database.execute(
-            "SELECT name, snapshot FROM machines WHERE snapshot IS NOT NULL"
-        ).fetchall()
-        for name, content in rows:
-            yield name, msgspec.msgpack.decode(content, type=Snapshot)
+        query = "SELECT name, snapshot FROM machines WHERE snapshot IS NOT NULL"
+        for name, content in self._surviving(lambda: self._database.execute(query).fetchall()):
+            try:
+                yield name, msgspec.msgpack.decode(content, type=Snapshot)
+            except msgspec.MsgspecError as error:  # damage that SQLite does not see
+                self._tally.report("snapshot_unreadable", machine=name, detail=str(error))
 
     def machines(self) -> Sequence[str]:
         """The machines of which anything is stored."""
@@ -318,45 +441,44 @@ class Store:
 
     def readings(self, machine: str, since: int) -> Iterator[Reading]:
         """A machine's readings from a time on (milliseconds since the epoch), oldest first."""
-        sensors = {number: names for names, number in self._layouts.items()}
-        for at, layout, numbers in self._rows(machine, since):
-            yield Reading(machine, at, sensors[layout], np.frombuffer(numbers))
+        rows = self._surviving(lambda: list(self._rows(machine, since)))
+        for at, sensors, numbers in rows:
+            yield Reading(machine, at, sensors, np.frombuffer(numbers))
 
     def newest(self, machine: str) -> int | None:
         """Time of a machine's newest reading."""
-        row = self._database.execute(
-            "SELECT max(at) FROM readings WHERE machine = ?", (self._machines.get(machine),)
-        ).fetchone()
-        return None if row is None else row[0]
+        query = "SELECT max(at) FROM readings WHERE machine = ?"
+        number = self._machines.get(machine)
+        (at,) = self._surviving(lambda: self._database.execute(query, (number,)).fetchone())
+        return None if at is None else int(at)
 
     def history(self, machine: str, since: int) -> History:
         """A machine's readings as columns; readings of the same instant become one row."""
-        names = {number: sensors for sensors, number in self._layouts.items()}
-        times: dict[int, list[int]] = {}
-        numbers: dict[int, list[bytes]] = {}
-        for at, layout, content in self._history(machine, since):
-            times.setdefault(layout, []).append(at)
-            numbers.setdefault(layout, []).append(content)
-        sensors = tuple(sorted({name for layout in times for name in names[layout]}))
+        times: dict[tuple[str, ...], list[int]] = {}
+        numbers: dict[tuple[str, ...], list[bytes]] = {}
+        for at, names, content in self._history(machine, since):
+            times.setdefault(names, []).append(at)
+            numbers.setdefault(names, []).append(content)
+        sensors = tuple(sorted({name for names in times for name in names}))
         column = {name: i for i, name in enumerate(sensors)}
         blocks = [np.empty((0, len(sensors)))]
-        for layout, contents in numbers.items():
+        for names, contents in numbers.items():
             block = np.full((len(contents), len(sensors)), np.nan)
-            columns = [column[name] for name in names[layout]]
+            columns = [column[name] for name in names]
             block[:, columns] = np.frombuffer(b"".join(contents)).reshape(len(contents), -1)
             blocks.append(block)
-        moments = np.array([at for layout in times.values() for at in layout], dtype=np.int64)
+        moments = np.array([at for each in times.values() for at in each], dtype=np.int64)
         order = np.argsort(moments, kind="stable")
         values = np.concatenate(blocks)[order]
         texts = {float(n): text for n, text in self._database.execute("SELECT number, text FROM texts")}
         return merged(History(machine, sensors, moments[order], values, texts=texts), Grid(1))
 
-    def _history(self, machine: str, since: int) -> Iterator[tuple[int, int, bytes]]:
+    def _history(self, machine: str, since: int) -> Iterator[tuple[int, tuple[str, ...], bytes]]:
         """As `_rows`, but in no order, and with what was before the machine's clock was set back.
 
         Of time that came a second time the later readings count: together they would be no movement of it.
         """
-        return self._database.execute(
+        rows = self._database.execute(
             """
             SELECT at, layout, numbers FROM readings AS r
             WHERE machine IN (SELECT machine FROM numbers WHERE name = ?1) AND at >= ?2
@@ -368,13 +490,23 @@ class Store:
             """,
             (machine, since, self._machines.get(machine), APART),
         )
+        return self._sound(rows)
 
-    def _rows(self, machine: str, since: int) -> Iterator[tuple[int, int, bytes]]:
-        """Time, layout and numbers of a machine's readings, oldest first."""
-        return self._database.execute(
+    def _rows(self, machine: str, since: int) -> Iterator[tuple[int, tuple[str, ...], bytes]]:
+        """Time, sensors and numbers of a machine's readings, oldest first."""
+        rows = self._database.execute(
             "SELECT at, layout, numbers FROM readings WHERE machine = ? AND at >= ? ORDER BY at, layout",
             (self._machines.get(machine), since),
         )
+        return self._sound(rows)
+
+    def _sound(self, rows: Iterable[tuple[int, int, bytes]]) -> Iterator[tuple[int, tuple[str, ...], bytes]]:
+        """Rows with their sensors, but for those that damage has changed where SQLite does not see it."""
+        layouts = {number: names for names, number in self._layouts.items()}
+        for at, layout, numbers in rows:
+            names = layouts.get(layout)
+            if names is not None and len(numbers) == NUMBER * len(names):
+                yield at, names, numbers
 
     def alerted(self, machine: str) -> list[tuple[int, int | None]]:
         """Start and end of a machine's alerts in milliseconds since the epoch; None: still open."""
@@ -384,23 +516,74 @@ class Store:
             (machine,),
         ).fetchall()
 
-    def prune(self, *, keep: int, max_size: int, now: int) -> int:
-        """See `Retention.prune`; deletes a step whole or not at all.
+    def prune(self, limits: Limits, *, now: int, forget: bool = True) -> Pruned:
+        """Deletes a step of what exceeds the limits, whole or not at all.
+
+        Args:
+            limits: What may be kept.
+            now: Milliseconds since the epoch.
+            forget: Whether machines that have not been heard for so long may be forgotten.
 
         Raises:
             sqlite3.Error: The disk refuses; nothing was deleted.
         """
-        with self._atomic():
-            ended = dict(self._database.execute("SELECT machine, ended_at FROM former"))
-            machines = (*self._machines.values(), *ended)
-            gone = self._retention.prune(machines, ended=ended, keep=keep, max_size=max_size, now=now)
-            if gone:
+        pruned = self._surviving(lambda: self._prune(limits, now, forget=forget))
+        for name in pruned.machines:
+            del self._machines[name]
+        self.outbox -= len(pruned.outgoing)
+        if pruned.layouts:
+            gone = {*pruned.layouts}
+            self._layouts = {names: number for names, number in self._layouts.items() if number not in gone}
+            self._names = sum(map(len, self._layouts))
+        return pruned
+
+    def _prune(self, limits: Limits, now: int, *, forget: bool) -> Pruned:
+        with self._atomic() as database:
+            silent = self._silent(database, now - limits.keep) if forget else {}
+            ended = dict(database.execute("SELECT machine, ended_at FROM former"))
+            old, over = self._retention.prune(
+                (*self._machines.values(), *ended),
+                ended=ended,
+                silent=silent,
+                keep=limits.keep,
+                max_size=limits.max_size,
+                now=now,
+            )
+            if old + over:
                 failpoint("readings_pruned")
-            return gone
+            machines = tuple(name for number, name in silent.items() if self._retention.forget(number))
+            outgoing = prune_outbox(database, limits.max_outbox, now)
+            layouts = self._prune_layouts(database, (*self._machines.values(), *ended))
+            return Pruned(old, over, machines, outgoing, prune_dead_letters(database), layouts)
+
+    def _prune_layouts(self, database: sqlite3.Connection, machines: Iterable[int]) -> tuple[int, ...]:
+        """Looks for what is unused while there are many; returns what was deleted once all is looked at."""
+        if self._sweep is None and self._names > MAX_NAMES // 2:
+            self._sweep = Sweep(machines, self._layouts.values())
+        if self._sweep is None or not self._sweep.step(database):
+            return ()
+        unused, self._sweep = tuple(self._sweep.unused), None
+        database.executemany("DELETE FROM layouts WHERE id = ?", [(number,) for number in unused])
+        return unused
+
+    def _silent(self, database: sqlite3.Connection, before: int) -> dict[int, str]:
+        """Machines by number that were not heard since, and have no open alert."""
+        # A clock that was set a year ahead must not make all machines forgotten: those that live
+        # are heard within a day.
+        if time.monotonic() - self._opened_at < SETTLING:
+            return {}
+        rows = database.execute(
+            "SELECT id, name FROM machines WHERE heard_at < ? AND NOT EXISTS "
+            "(SELECT 1 FROM alerts WHERE machine = machines.id AND closed_at IS NULL)",
+            (before,),
+        )
+        return {number: name for number, name in rows if name not in self._heard}
 
 
 def _larger(numbers: bytes, others: bytes) -> bytes:
     """What counts of two values of one time, as in the sampler: one that is there, and the larger one."""
+    if len(numbers) != len(others):  # the stored one is damaged
+        return others
     return np.fmax(np.frombuffer(numbers), np.frombuffer(others)).tobytes()
 
 

@@ -32,6 +32,10 @@ class Tally:
         self._unlogged[key] = self._unlogged.get(key, 0) + number
         self._log(key, reason, fields)
 
+    def note(self, event: str, reason: str, number: int) -> None:
+        """Counts what is usual, so that the log need not say it each time."""
+        self._move(event, reason, number)
+
     def report(self, event: str, reason: str = "", *, level: str = "error", **fields: object) -> None:
         """Counts what is rare and somebody must look at; logs each time."""
         self._move(event, reason, 1)

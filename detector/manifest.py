@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-SCHEMA = 1
+SCHEMA = 2  # since 2 the manifest has a checksum of its own
+OLDEST = 1
 
 ErrorKind = Literal["mse", "rmse", "mae"]
 ThresholdMethod = Literal["mean_std", "quantile", "pot", "calibrated"]
@@ -366,22 +367,28 @@ def checksum(content: dict[str, Any]) -> str:
 
 
 def decode(text: bytes) -> Manifest:
-    """Reads a manifest.
+    """Reads a manifest of this schema or an older one.
 
     Raises:
-        UnreadableManifest: It is not JSON, has another schema, lacks or contradicts something, or was
+        UnreadableManifest: It is not JSON, has a newer schema, lacks or contradicts something, or was
             changed.
     """
     try:
         content: Any = msgspec.json.decode(text)
         schema = content.get("schema") if isinstance(content, dict) else None
-        if schema == SCHEMA:
+        readable = type(schema) is int and OLDEST <= schema <= SCHEMA
+        if readable:
             noted = content.pop("sha256", None)
-            manifest = msgspec.convert(content, Manifest)
+            whole = noted == checksum(content) or (noted is None and schema == OLDEST)
+            manifest = msgspec.convert(content | {"schema": SCHEMA}, Manifest)
     except (ValueError, RecursionError) as error:  # msgspec raises more than its own errors on bad text
         raise UnreadableManifest(str(error)) from error
-    if schema != SCHEMA:
-        raise UnreadableManifest(f"schema: must be {SCHEMA} for this version, got {schema!r}")
-    if noted != checksum(content):
+    if type(schema) is int and schema > SCHEMA:
+        raise UnreadableManifest(
+            f"schema: must be at most {SCHEMA} for this version, got {schema}: made by a newer one"
+        )
+    if not readable:
+        raise UnreadableManifest(f"schema: must be {OLDEST} to {SCHEMA} for this version, got {schema!r}")
+    if not whole:
         raise UnreadableManifest("was changed after it was written")
     return manifest

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from detector.alerts import AlertTracker, OpenAlert
 from detector.clock import ClockFault
-from detector.events import ClockFailed, Event, ReadingDropped, ValueIgnored
+from detector.events import ClockFailed, Event, MachineState, ReadingDropped, ValueIgnored
 from detector.fleet import Fleet
 from detector.health import HealthPolicy
 from detector.machine import Machine, Snapshot
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from detector.alerts import AlertPolicy
+    from detector.alerts import AlertPolicy, OpenSilence
     from detector.sampler import Sample
     from detector.scoring import Detector
 
@@ -125,6 +126,27 @@ class Pipeline:
         machine.serve(self._fleet(self.champions.of(name)))
         machine.restore(snapshot, readings)
         self._machines[name] = machine
+
+    def adopt(self, name: str, alert: OpenAlert | OpenSilence) -> Machine | None:
+        """Takes up a machine of which nothing but an open alert is known; None: there is no room for it."""
+        if len(self._machines) >= self._stream.max_machines:
+            return None
+        since, silence = alert.opened_at, None
+        tracker, state = AlertTracker(), MachineState.SILENT
+        if isinstance(alert, OpenAlert):
+            tracker, state = AlertTracker(alert=alert), MachineState.ALERT
+        else:
+            silence = alert
+        self.restore(name, Snapshot(None, None, None, None, tracker, state, since, silence=silence), ())
+        return self._machines[name]
+
+    def forget(self, name: str, now: int) -> list[Event]:
+        """Forgets a machine, whose next reading is its first; an alert about its silence closes."""
+        machine = self._machines.pop(name, None)
+        if machine is None:
+            return []
+        machine.serve(None)
+        return [] if machine.silence is None else machine.end_silence(now)[:1]
 
     def swap(self, champions: Champions, recent: Callable[[str, Detector], Iterable[Reading]]) -> list[str]:
         """Puts other detectors into service, between two steps.

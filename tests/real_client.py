@@ -55,6 +55,10 @@ class Client:
         """Hands a message over at QoS 1; `confirmed` counts those that the broker has taken."""
         self._client.publish(topic, payload, qos=1, retain=retain)
 
+    def retain(self, topic: str, payload: bytes) -> None:
+        """Leaves a message with the broker for who subscribes later."""
+        self._client.publish(topic, payload, qos=1, retain=True)
+
     def stream(self, messages: Iterable[tuple[str, bytes]], per_second: int = 1000) -> Thread:
         """Publishes messages at a steady pace, in a thread of its own."""
 
@@ -77,6 +81,16 @@ class Client:
         """The JSON of what came on a topic, retained or not, in order."""
         with self._lock:
             return [json.loads(payload) for where, payload in self._received if where == topic]
+
+    def everything(self) -> list[tuple[str, bytes]]:
+        """Topics and payloads of all that came, in order."""
+        with self._lock:
+            return list(self._received)
+
+    def emptied(self, topic: str) -> bool:
+        """Whether what came last on a topic was empty, which takes a retained message away."""
+        with self._lock:
+            return ([payload for where, payload in self._received if where == topic] or [b"x"])[-1] == b""
 
     def last(self, topic: str) -> Any:  # noqa: ANN401 - it is JSON
         """The newest of `messages`; None before the first."""

@@ -64,7 +64,7 @@ def train_each(
 
     Args:
         jobs: In any order.
-        settings: Of which `trainer`, `readings.interval` and `alerts` are used.
+        settings: Of which `trainer`, `readings.interval`, `alerts` and `sensors.limits` are used.
         created_at: For the manifests.
         progress: Is told at every stage and after every epoch.
 

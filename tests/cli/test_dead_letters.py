@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from cli.main import main
+from daemon.bounds import KEPT_PAYLOAD
 from daemon.decoding import Refusal, RefusalReason
 from daemon.intake import Message
-from daemon.store import KEPT_PAYLOAD, Store
+from daemon.store import Store
 from daemon.transaction import Transaction
 from tests.cli.conftest import Ended
 

@@ -61,6 +61,7 @@ def serving(settings: Settings) -> Iterator[Offline]:
         publisher=publisher,
         announcer=Announcer(settings, publisher, tally, version="1"),
         tally=tally,
+        retained_alerts=dict,
     )
     intake.put(connected(1))
     yield Offline(service, intake, tally)

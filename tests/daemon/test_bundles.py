@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
 
 from daemon.store import Store
+from detector.manifest import SCHEMA
+from registry.bundle import MANIFEST
 from registry.champions import Registry
 from tests import plant
 from tests.conftest import Setup
@@ -117,6 +125,43 @@ def test_a_champion_that_was_tampered_with_is_refused_and_the_former_one_serves(
     Registry(setup.state).promote(SECOND)
     wait_until(lambda: client.last("anomalyd/status")["status"] == "online", "the mended bundle's service")
     assert client.last("anomalyd/status")["champions"]["shared"] == SECOND
+
+
+def _newer(bundle: Path) -> None:
+    content = msgspec.json.decode((bundle / MANIFEST).read_bytes())
+    (bundle / MANIFEST).write_bytes(msgspec.json.encode(content | {"schema": SCHEMA + 1, "more": 1}))
+
+
+def _cut(bundle: Path) -> None:
+    os.truncate(bundle / MANIFEST, 300)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (_newer, f"schema: must be at most {SCHEMA} for this version, got {SCHEMA + 1}: made by a newer one"),
+        (_cut, "Input data was truncated"),
+        (lambda bundle: (bundle / MANIFEST).unlink(), f"has no {MANIFEST} in "),
+        (lambda bundle: (bundle / "model.tflite").unlink(), "model.tflite: No such file or directory"),
+        (shutil.rmtree, "there is none in "),
+    ],
+    ids=["newer", "truncated", "without its manifest", "half-written", "gone"],
+)
+def test_a_champion_that_must_not_be_used_is_refused_by_name_and_the_former_one_serves(
+    setup: Setup, client: Client, ready: Ready, spoil: Callable[[Path], None], reason: str
+) -> None:
+    plant.promote(setup.state, FIRST)
+    spoil(plant.promote(setup.state, SECOND))
+    daemon = ready()
+    said = daemon.wait("bundle_refused")["reason"]
+    assert said.startswith(f"bundle {SECOND}: ")
+    assert reason in said
+    for topic, payload in plant.messages(plant.history(40, faults=[range(20, 40)])):
+        client.publish(topic, payload)
+    wait_until(lambda: state(client) == "alert", "the alert")
+    assert client.messages("anomalyd/press/alert")[0]["model"] == FIRST
+    status = client.last("anomalyd/status")
+    assert (status["status"], status["problem"]) == ("degraded", said)
 
 
 def test_a_broken_list_of_champions_leaves_in_service_what_serves(

@@ -14,6 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from config import Settings, load
+from daemon.bounds import Limits
 from daemon.intake import Message
 from daemon.store import Store
 from daemon.transaction import Transaction
@@ -120,10 +121,10 @@ def test_what_was_before_a_clock_was_set_back_ages_as_if_it_had_gone_on(
     )
     assert len(store.history("press", 0).at) == 8
     assert store.alerted("press") == [(1, 2), (1, None)]
-    assert store.prune(keep=5 * DAY, max_size=MANY, now=ended + DAY) == 0
-    assert store.prune(keep=5 * DAY, max_size=MANY, now=ended + 4 * DAY + HOUR) == 3
-    assert store.prune(keep=5 * DAY, max_size=MANY, now=ended + 6 * DAY) == 1
-    assert store.prune(keep=5 * DAY, max_size=MANY, now=ended + 6 * DAY) == 0
+    assert store.prune(Limits(5 * DAY, MANY, MANY), now=ended + DAY).old == 0
+    assert store.prune(Limits(5 * DAY, MANY, MANY), now=ended + 4 * DAY + HOUR).old == 3
+    assert store.prune(Limits(5 * DAY, MANY, MANY), now=ended + 6 * DAY).old == 1
+    assert store.prune(Limits(5 * DAY, MANY, MANY), now=ended + 6 * DAY).old == 0
     assert store.history("press", 0).at.tolist() == [0, DAY, 2 * DAY, 3 * DAY]
     assert store.alerted("press") == [(1, None)]
     store.commit(Transaction(readings=[msgspec.structs.replace(_reading(1), machine="pump")]))

@@ -313,3 +313,24 @@ def test_readings_that_the_broker_withholds_are_missed_and_a_problem_until_one_c
 
     wait_until(recovered, "the recovery")
     assert len(daemon.said("readings_missing")) == 1
+
+
+def test_a_broker_that_hangs_up_at_each_refusal_is_not_taken_for_a_rival(
+    tmp_path: Path,
+    new_broker: Callable[..., Broker],
+    new_client: Callable[..., Client],
+    run_daemon: Callable[..., Daemon],
+) -> None:
+    permissions = tmp_path / "permissions"
+    every = "topic readwrite #"
+    permissions.write_text(f"{every}\nuser daemon\n{every}\ntopic deny anomalyd/+/state\n")
+    permissions.chmod(0o600)
+    broker = new_broker(f"{OPEN}\nacl_file {permissions}")
+    client = new_client(broker.port)
+    daemon = run_daemon(config(tmp_path, broker.port, username="daemon"))
+    daemon.wait("broker_connected")
+    topics = {f"anomalyd/m{n}/state" for n in range(12)}
+    for n in range(12):
+        client.publish(f"plant/m{n}/readings", b'{"flow": 1}')
+    wait_until(lambda: {line["topic"] for line in daemon.said("publication_refused")} == topics, "refusals")
+    assert daemon.said("broker_lost", reason="cut_repeatedly") == []

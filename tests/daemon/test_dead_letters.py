@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from daemon.bounds import KEPT_PAYLOAD, UNDELIVERABLE
 from daemon.dead_letters import DeadLetters
 from daemon.decoding import Refusal, RefusalReason
 from daemon.intake import Message
-from daemon.store import KEPT_PAYLOAD, UNDELIVERABLE, Store
+from daemon.store import Store
 from daemon.transaction import Transaction
 from tests import plant
 from tests.conftest import Setup

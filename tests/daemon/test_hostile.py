@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from daemon.store import KEPT_PAYLOAD, Store
+from daemon.bounds import KEPT_PAYLOAD
+from daemon.store import Store
 from tests import plant
 from tests.conftest import Setup
 from tests.real_broker import Broker

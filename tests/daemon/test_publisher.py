@@ -4,6 +4,7 @@ import pytest
 
 from daemon.intake import Published
 from daemon.publisher import RETRY_REFUSED, Outgoing, Publisher
+from daemon.rivalry import SHORT
 from daemon.tally import Tally
 from tests.daemon.wire import Wire, connected
 
@@ -104,3 +105,43 @@ def test_what_is_larger_than_the_broker_takes_is_never_published(wire: Wire, pub
     assert not publisher.idle()
     assert publisher.settle(Published(1, 2, None)) == 2
     assert publisher.idle()
+
+
+def test_of_many_refused_topics_one_is_tried_a_minute_and_all_once_it_is_taken(
+    wire: Wire, clock: Clock, publisher: Publisher
+) -> None:
+    states = [(f"state/{n}", b"") for n in range(5)]
+    publisher.restart(connected(), [(1, "alert", b"")])
+    for topic, payload in states:
+        publisher.offer(Outgoing(topic, payload, retain=True))
+    assert len(sent(publisher, wire)) == 6
+    for mid in range(1, 7):
+        publisher.settle(Published(1, mid, NO))
+    tried = []
+    for _ in range(3):
+        clock.now += RETRY_REFUSED
+        tried.append(sorted(sent(publisher, wire)))
+        assert sent(publisher, wire) == []
+        for mid in (len(wire.published) - 1, len(wire.published)):
+            publisher.settle(Published(1, mid, NO))
+    assert tried == [[("alert", b""), states[n]] for n in range(3)], "in turn, and alerts beside them"
+    clock.now += RETRY_REFUSED
+    assert sorted(sent(publisher, wire)) == [("alert", b""), states[3]]
+    publisher.settle(Published(1, wire.published.index(states[3], -2) + 1, None))
+    again = []
+    while more := sent(publisher, wire):
+        again += more
+        publisher.settle(Published(1, len(wire.published), None))
+    assert sorted(again) == [states[0], states[1], states[2], states[4]]
+
+
+def test_after_a_connection_that_ended_soon_it_publishes_one_by_one_for_a_while(
+    wire: Wire, clock: Clock, publisher: Publisher
+) -> None:
+    unsent = [(n, "a", b"%d" % n) for n in range(1, 5)]
+    publisher.restart(connected(careful=True), unsent)
+    assert sent(publisher, wire) == [("a", b"1")]
+    assert publisher.settle(Published(1, 1, None)) == 1
+    assert sent(publisher, wire) == [("a", b"2")]
+    clock.now += SHORT
+    assert sent(publisher, wire) == [("a", b"3"), ("a", b"4")]

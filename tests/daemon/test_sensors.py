@@ -102,8 +102,8 @@ def test_a_dead_sensor_is_told_and_opens_no_alert(
         [{"sensor": "pressure", "health": health, "since": at(found)}]
     ]
     assert states[-1]["sensors"] == []
-    assert daemon.said("sensor_unhealthy", reason=health, machine="press", sensor="pressure", at=at(found))
-    assert daemon.said("sensor_recovered", machine="press", sensor="pressure", was=health, at=at(250))
+    daemon.wait("sensor_unhealthy", reason=health, machine="press", sensor="pressure", at=at(found))
+    daemon.wait("sensor_recovered", machine="press", sensor="pressure", was=health, at=at(250))
 
 
 @pytest.mark.parametrize("shown", [None, -999.0])
@@ -227,7 +227,7 @@ def test_a_silent_machine_opens_an_alert_that_a_kill_does_not_double_and_the_nex
     }
     state = wait_until(lambda: client.last(STATE)["state"] == "silent" and client.last(STATE), "the state")
     assert (state["alert"]["id"], state["alert"]["reason"]) == (opened["id"], "silence")
-    assert daemon.said("alert_opened", machine="press", reason="silence", id=opened["id"])
+    daemon.wait("alert_opened", machine="press", reason="silence", id=opened["id"])
     daemon.kill()
     daemon = ready()
     client.publish(*reading(1))

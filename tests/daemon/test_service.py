@@ -48,6 +48,7 @@ def service(tmp_path: Path, store: Store) -> Callable[[Wire, Intake], Service]:
             publisher=publisher,
             announcer=Announcer(settings, publisher, tally, version="1"),
             tally=tally,
+            retained_alerts=dict,
         )
 
     return make

@@ -24,8 +24,12 @@ class Wire(Connection):
         return False
 
 
-def connected(generation: int = 1, *, maximum_packet_size: int = 1000) -> Connected:
+def connected(generation: int = 1, *, maximum_packet_size: int = 1000, careful: bool = False) -> Connected:
     """The broker's word on a connection."""
     return Connected(
-        generation, session_present=True, receive_maximum=20, maximum_packet_size=maximum_packet_size
+        generation,
+        session_present=True,
+        receive_maximum=20,
+        maximum_packet_size=maximum_packet_size,
+        careful=careful,
     )

@@ -44,10 +44,14 @@ def edited(change: Callable[[dict[str, Any]], None]) -> bytes:
     ("text", "message"),
     [
         (b"", "Input data was truncated"),
-        (b"[]", "schema: must be 1 for this version, got None"),
-        (b'{"schema": 2, "more": 1}', "schema: must be 1 for this version, got 2"),
-        (b'{"schema": "1"}', "schema: must be 1 for this version, got '1'"),
-        (b'{"schema": true}', "Expected `int`, got `bool` - at `$.schema`"),
+        (b"[]", "schema: must be 1 to 2 for this version, got None"),
+        (
+            b'{"schema": 3, "more": 1}',
+            "schema: must be at most 2 for this version, got 3: made by a newer one",
+        ),
+        (b'{"schema": "1"}', "schema: must be 1 to 2 for this version, got '1'"),
+        (b'{"schema": 0}', "schema: must be 1 to 2 for this version, got 0"),
+        (b'{"schema": true}', "schema: must be 1 to 2 for this version, got True"),
         (b'{"schema": 1}', "Object missing required field `id`"),
         (b"[" * 100_000, "maximum recursion depth exceeded while deserializing an object"),
         (b'{"\xff": 1}', "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),

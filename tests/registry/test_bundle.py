@@ -71,8 +71,11 @@ def test_an_id_sorts_by_time_and_two_of_one_second_differ() -> None:
             "bundle one: manifest.json: Input data was truncated",
         ),
         (
-            lambda path: edit(path, lambda m: m.update(schema=2)),
-            "bundle one: manifest.json: schema: must be 1 for this version, got 2",
+            lambda path: edit(path, lambda m: m.update(schema=3)),
+            (
+                "bundle one: manifest.json: schema: must be at most 2 for this version, got 3: "
+                "made by a newer one"
+            ),
         ),
         (
             lambda path: replace(path, b'"value": 0.731', b'"value": 7.31'),

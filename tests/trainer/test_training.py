@@ -138,6 +138,18 @@ def test_a_fault_is_found_and_a_normal_day_is_quiet(bundle: Trained) -> None:
     assert all(scored.anomaly == (scored.at >= normal.at[100]) for scored in replayed.scored)
 
 
+def test_a_fault_in_the_history_that_nobody_has_labelled_does_not_hide_the_next_one() -> None:
+    history = pump(300)
+    values = history.values.copy()
+    values[60:75, 1] += 15
+    detector = trained(with_values(history, values), machine="pump-1").detector
+    normal = pump(200, seed=0, start=START + 10_000_000)
+    assert replay_rows(detector, [normal], AlertPolicy()).above == 0
+    values = normal.values.copy()
+    values[100:, 1] += 15
+    assert replay_rows(detector, [with_values(normal, values)], AlertPolicy()).opened == 1
+
+
 def comparable(manifest: Manifest) -> Manifest:
     """Without the time it took, and without what labels show."""
     metrics = {

@@ -1,0 +1,118 @@
+"""The alerts that were open when a damaged store was set aside, as the broker has retained them."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import paho.mqtt.client as paho
+import structlog
+
+from daemon.login import connect_options, new_client
+from daemon.transaction import Transaction
+from detector.alerts import OpenAlert, OpenSilence, Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from config import Settings
+    from config.secrets import Secret
+    from detector.pipeline import Pipeline
+
+ASK_WITHIN = 3.0  # seconds for all of it; nothing is taken from the broker meanwhile
+QUIET = 0.5  # seconds without another state, after which all have come: the broker sends them in one go
+
+
+class _Alert(msgspec.Struct, frozen=True):
+    id: str
+    opened_at: datetime
+    severity: Severity
+    peak_score: float | None
+
+
+class _State(msgspec.Struct, frozen=True):
+    machine: str
+    alert: _Alert | None
+
+
+def retained_alerts(settings: Settings, password: Secret | None) -> dict[str, OpenAlert | OpenSilence]:
+    """The open alert of each machine by its retained state; without an answer, none.
+
+    Over a connection of its own: the session's would bring all waiting readings first.
+    """
+    mqtt = settings.mqtt
+    found: SimpleQueue[tuple[str, bytes] | None] = SimpleQueue()
+    client = new_client(mqtt, f"{mqtt.client_id}-recovery", password, clean=True, again=False)
+    client.connect_timeout = ASK_WITHIN
+
+    def subscribe(*_: Any) -> None:  # noqa: ANN401 - as paho has it
+        client.subscribe(settings.state.topic.replace("{machine}", "+"), qos=0)
+
+    def take(_client: paho.Client, _: object, message: paho.MQTTMessage) -> None:
+        if message.retain:
+            found.put((message.topic, bytes(message.payload)))
+
+    client.on_connect = subscribe
+    client.on_subscribe = lambda *_: found.put(None)
+    client.on_message = take
+    states: list[tuple[str, bytes]] = []
+    try:
+        client.connect(mqtt.host, mqtt.broker_port, **connect_options(settings, clean=True, session_expiry=0))
+        client.loop_start()
+        _collect(found, states)
+    except OSError as error:
+        structlog.get_logger().error("states_not_recovered", reason=str(error))
+    finally:
+        client.disconnect()
+        client.loop_stop()
+    alerts: dict[str, OpenAlert | OpenSilence] = {}
+    for topic, payload in states:
+        named = _open_alert(payload)
+        if named is not None and settings.state.topic.replace("{machine}", named[0]) == topic:
+            alerts[named[0]] = named[1]
+    return alerts
+
+
+def _collect(found: SimpleQueue[tuple[str, bytes] | None], states: list[tuple[str, bytes]]) -> None:
+    """Fills `states` until no more come; the broker's answer to the subscription is None."""
+    until = time.monotonic() + ASK_WITHIN
+    answered = False
+    while (left := until - time.monotonic()) > 0:
+        try:
+            state = found.get(timeout=min(left, QUIET) if answered else left)
+        except Empty:
+            break
+        answered = answered or state is None
+        if state is not None:
+            states.append(state)
+    if not answered:
+        raise TimeoutError("the broker did not answer the subscription")
+
+
+def _open_alert(payload: bytes) -> tuple[str, OpenAlert | OpenSilence] | None:
+    try:
+        state = msgspec.json.decode(payload, type=_State)
+    except ValueError:  # msgspec raises more than its own errors on bad text
+        return None
+    alert = state.alert
+    if alert is None:
+        return None
+    at = round(alert.opened_at.astimezone(UTC).timestamp() * 1000)
+    if alert.peak_score is None:
+        return state.machine, OpenSilence(alert.id, at, at)
+    return state.machine, OpenAlert(alert.id, at, alert.peak_score, alert.severity, at)
+
+
+def adopt(alerts: Mapping[str, OpenAlert | OpenSilence], pipeline: Pipeline) -> Transaction:
+    """Takes up the open alerts of machines that the pipeline does not know; what that leaves behind."""
+    transaction = Transaction()
+    for name, alert in alerts.items():
+        machine = None if pipeline.machine(name) is not None else pipeline.adopt(name, alert)
+        if machine is not None:
+            transaction.snapshots[name] = machine.snapshot()
+            if isinstance(alert, OpenAlert):
+                transaction.opened.append((name, alert.id, alert.opened_at))
+    return transaction
