@@ -294,7 +294,7 @@ FULL: dict[str, Callable[[Path], Outcome]] = {
         on_lines, 5, partial(connection_cuts, cuts=100)
     ),
     "3 kills of the broker, once it has saved what it confirmed": partial(broker_kills, kills=3, saved=True),
-    "10 kills of the broker in mid-stream": partial(broker_kills, kills=10, saved=False),
+    "3 kills of the broker in mid-stream": partial(broker_kills, kills=3, saved=False),
 }
 
 
