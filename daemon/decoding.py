@@ -161,8 +161,8 @@ class Decoder:
         if len(sent) > MAX_SENSORS:
             detail = f"must have at most {MAX_SENSORS} sensors, got {len(sent)}"
             raise _Refused(RefusalReason.TOO_LARGE, detail)
-        if not all(map(_good, sent)):
-            wrong = _short(next(name for name in sent if not _good(name)))
+        if not all(map(good_name, sent)):
+            wrong = _short(next(name for name in sent if not good_name(name)))
             raise _Refused(RefusalReason.BAD_NAME, f"a sensor's name must be {GOOD_NAME}, got {wrong}")
         if len(self._names) >= MAX_ORDERS:
             self._names.clear()
@@ -173,7 +173,7 @@ class Decoder:
         machine = topic.removeprefix(before).removesuffix(after)
         if "/" in machine or len(topic) != len(before) + len(machine) + len(after):
             raise _Refused(RefusalReason.TOPIC, f"must look like {before}{{machine}}{after}")
-        if not _good(machine):
+        if not good_name(machine):
             detail = f"a machine's name must be {GOOD_NAME}, got {_short(machine)}"
             raise _Refused(RefusalReason.TOPIC, detail)
         if machine == SELF_TEST:
@@ -269,7 +269,7 @@ def _depth(payload: bytes) -> int:
     return int(steps.cumsum().max(initial=0))
 
 
-def _good(name: str) -> bool:
+def good_name(name: str) -> bool:
     return 0 < len(name) <= MAX_NAME and name.isprintable()
 
 

@@ -27,7 +27,7 @@ def read(message: Message, decoder: Decoder, store: Store) -> Reading | Refusal:
 
 
 def follow(pipeline: Pipeline, readings: list[Reading], transaction: Transaction) -> list[Event]:
-    """The events; adds to the transaction's readings, and to the states of the machines they touched."""
+    """The events; adds to the transaction's readings, and to the machines whose state they touched."""
     events = pipeline.on_readings(readings)
     dropped = {id(event.reading): event for event in events if isinstance(event, ReadingDropped)}
     kept = [reading for reading in readings if id(reading) not in dropped] if dropped else readings
@@ -41,5 +41,5 @@ def follow(pipeline: Pipeline, readings: list[Reading], transaction: Transaction
         machine = pipeline.machine(name)
         # What came too late is not stored, but what it tells of the machine's clock is.
         if machine is not None and (name in touched or machine.overtaken is not None):
-            transaction.snapshots[name] = machine.snapshot()
+            transaction.touched.add(name)
     return events

@@ -5,12 +5,13 @@ from __future__ import annotations
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from itertools import accumulate
-from socketserver import TCPServer
-from threading import Thread
-from typing import TYPE_CHECKING, TypeVar
+from socketserver import ThreadingTCPServer
+from threading import Semaphore, Thread, Timer
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -41,9 +42,11 @@ if TYPE_CHECKING:
 Word = TypeVar("Word", bound=str)
 
 PREFIX = "anomalyd"
-PATIENCE = 5.0  # seconds for a request to arrive and its answer to be taken: one is served at a time
+PATIENCE = 5.0  # seconds for a request to arrive and its answer to be taken
+MOST = 8  # requests at once; of more the connections are closed
 MAX_BUNDLES = 100  # named one by one: a plant may have a model of its own for each of its machines
 # Of which the daemon can be degraded.
+NOTICE = 0.1  # seconds until it is noticed that the server is to end
 PARTS = ("store", "damage", "subscription", "publications", "readings", "client_id", "bundles")
 JUST_HEARD = "new"  # a machine of which no sample is complete yet
 
@@ -179,7 +182,7 @@ def _histogram(name: str, says: str, histogram: Histogram) -> Metric:
 
 
 class Server:
-    """Answers `/metrics` and `/healthz`, one request at a time, in a thread of its own."""
+    """Answers `/metrics` and `/healthz`, a few requests at once, in threads of its own."""
 
     def __init__(self, address: Address, collector: Collector, *, alive: Callable[[], bool]) -> None:
         """Starts listening; `alive` tells whether the loop turns, or waits for a disk and says so.
@@ -192,8 +195,6 @@ class Server:
         ProcessCollector(registry=registry)
 
         class Handler(BaseHTTPRequestHandler):
-            timeout = PATIENCE
-
             def do_GET(self) -> None:
                 path = self.path.partition("?")[0]
                 if path == "/metrics":
@@ -216,7 +217,7 @@ class Server:
             def log_message(self, *_: object) -> None: ...
 
         self._server = _Listener(address, Handler)
-        Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
+        Thread(target=self._server.serve_forever, args=(NOTICE,), name="metrics", daemon=True).start()
 
     @property
     def port(self) -> int:
@@ -224,18 +225,43 @@ class Server:
         return int(self._server.server_address[1])
 
     def close(self) -> None:
-        """Ends it."""
+        """Ends it; requests in progress are not waited for."""
         self._server.shutdown()
         self._server.server_close()
 
 
-class _Listener(TCPServer):
+class _Listener(ThreadingTCPServer):
+    """Gives every request `PATIENCE`, however slowly its bytes drip, so that none is in the way of others."""
+
     allow_reuse_address = True
-    request_queue_size = 5
+    daemon_threads = True
+    block_on_close = False
 
     def __init__(self, address: Address, handler: type[BaseHTTPRequestHandler]) -> None:
         self.address_family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        self._free = Semaphore(MOST)
         super().__init__((address.host, address.port), handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as socketserver has it
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
+        end = Timer(PATIENCE, _hang_up, (request,))
+        end.daemon = True
+        end.start()
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            end.cancel()
+            self._free.release()
 
     def handle_error(self, *_: object) -> None:
         """A client that went away, or sent no HTTP, is none of our errors."""
+
+
+def _hang_up(request: socket.socket) -> None:
+    with suppress(OSError):
+        request.shutdown(socket.SHUT_RDWR)

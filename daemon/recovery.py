@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import paho.mqtt.client as paho
 import structlog
 
+from daemon.decoding import LATEST, MAX_NAME, good_name
 from daemon.login import connect_options, new_client
 from daemon.transaction import Transaction
 from detector.alerts import OpenAlert, OpenSilence, Severity
@@ -22,13 +23,14 @@ if TYPE_CHECKING:
     from config.secrets import Secret
     from detector.pipeline import Pipeline
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ASK_WITHIN = 3.0  # seconds for all of it; nothing is taken from the broker meanwhile
 QUIET = 0.5  # seconds without another state, after which all have come: the broker sends them in one go
 
 
 class _Alert(msgspec.Struct, frozen=True):
-    id: str
-    opened_at: datetime
+    id: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
+    opened_at: Annotated[datetime, msgspec.Meta(tz=True)]
     severity: Severity
     peak_score: float | None
 
@@ -93,14 +95,17 @@ def _collect(found: SimpleQueue[tuple[str, bytes] | None], states: list[tuple[st
 
 
 def _open_alert(payload: bytes) -> tuple[str, OpenAlert | OpenSilence] | None:
+    """Machine and open alert of a state, which anybody may have published; None: nothing to take up."""
     try:
         state = msgspec.json.decode(payload, type=_State)
-    except ValueError:  # msgspec raises more than its own errors on bad text
+    except (ValueError, RecursionError):  # msgspec raises more than its own errors on bad text
         return None
     alert = state.alert
-    if alert is None:
+    if alert is None or not good_name(state.machine):
         return None
-    at = round(alert.opened_at.astimezone(UTC).timestamp() * 1000)
+    at = round((alert.opened_at - EPOCH) / timedelta(milliseconds=1))
+    if not 0 <= at <= LATEST:
+        return None
     if alert.peak_score is None:
         return state.machine, OpenSilence(alert.id, at, at)
     return state.machine, OpenAlert(alert.id, at, alert.peak_score, alert.severity, at)

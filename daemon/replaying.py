@@ -51,8 +51,10 @@ class Replaying:
                 transaction.replayed.append(number)
             elif isinstance(decoded, Refusal):
                 self._refuse(number, decoded.reason, decoded.detail, transaction)
+            elif misplaced := pipeline.misplaced(decoded):
+                self._refuse(number, misplaced, "it is a reading now, but of a wrong time", transaction)
             else:
-                # When it arrived says nothing about the machine's clock, nor about its silence.
+                # When it arrived says nothing more about the machine's clock, nor about its silence.
                 readings.append(msgspec.structs.replace(decoded, received_at=None))
                 numbers[id(readings[-1])] = number
         if not readings:

@@ -305,10 +305,12 @@ class Service:
                     transaction.opened.append((event.machine, event.id, event.opened_at))
                 elif event.change is Change.CLOSED:
                     transaction.closed.append((event.id, event.at))
-            elif isinstance(event, StateChanged) and event.machine not in transaction.snapshots:
-                machine = self.pipeline.machine(event.machine)
-                if machine is not None:
-                    transaction.snapshots[event.machine] = machine.snapshot()
+            if isinstance(event, StateChanged | SilenceChanged | SensorChanged):
+                transaction.touched.add(event.machine)
+        for name in transaction.touched:
+            machine = self.pipeline.machine(name)
+            if machine is not None:  # else it is just forgotten
+                transaction.snapshots[name] = machine.snapshot()
 
     def _commit(self, transaction: Transaction) -> list[int] | None:
         """Stores it; while the disk refuses, nothing is acknowledged and the broker holds the rest.

@@ -18,7 +18,8 @@ class Transaction:
     Attributes:
         readings: Accepted readings.
         begins: Places in `readings` from which on that machine's times may come a second time.
-        snapshots: The state of each machine that they touched.
+        touched: Machines whose state has changed; at the end of the step it is taken down.
+        snapshots: The state of each of them.
         opened: Alerts that opened: machine, id and time.
         closed: Alerts that closed: id and time.
         outgoing: Topic and payload of what must reach the broker.
@@ -32,6 +33,7 @@ class Transaction:
 
     readings: list[Reading] = field(default_factory=list)
     begins: list[int] = field(default_factory=list)
+    touched: set[str] = field(default_factory=set)
     snapshots: dict[str, Snapshot] = field(default_factory=dict)
     opened: list[tuple[str, str, int]] = field(default_factory=list)
     closed: list[tuple[str, int]] = field(default_factory=list)

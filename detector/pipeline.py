@@ -100,6 +100,12 @@ class Pipeline:
         self._flush(events)
         return events
 
+    def misplaced(self, reading: Reading) -> Dropped | None:
+        """Whether a reading's time is too far from that of its arrival for `on_readings` to take it."""
+        return (
+            None if reading.received_at is None else self._stream.misplaced(reading.at, reading.received_at)
+        )
+
     def on_tick(self, now: int, *, step: int = 0) -> list[Event]:
         """Looks at the clock; may declare machines silent, and scores nothing.
 

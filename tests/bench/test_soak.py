@@ -12,6 +12,7 @@ import pytest
 from bench.soak.__main__ import in_order
 from bench.soak.checking import Life, Stored, quantiles
 from bench.soak.load import EVERY, LASTS, name, payloads, values
+from daemon.bounds import Limits
 from daemon.store import Store
 from daemon.transaction import Transaction
 from detector.reading import Reading
@@ -51,7 +52,7 @@ def test_a_reading_that_is_missing_between_others_is_lost_and_one_that_may_still
     store_steps(1, 2, 4)
     store_steps(0, 3)
     assert (stored.stored, stored.lost) == (8, 1)
-    store.prune(keep=1000, max_size=2**40, now=plant.START + 10**6)
+    store.prune(Limits(1000, 2**40, 1000), now=plant.START + 10**6)
     store_steps(1, 5)
     assert (stored.stored, stored.lost) == (9, 1)
     store.close()

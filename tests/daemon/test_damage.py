@@ -284,6 +284,10 @@ def test_retained_states_of_any_kind_are_borne(setup: Setup, client: Client, rea
         "text": "x",
         "list": "[]",
         "time": json.dumps({"machine": "time", "alert": good | {"opened_at": 5}}),
+        "early": json.dumps({"machine": "early", "alert": good | {"opened_at": "0001-01-01T00:00:00+14:00"}}),
+        "last": json.dumps({"machine": "last", "alert": good | {"opened_at": "9999-12-31T23:59:59.9999Z"}}),
+        "local": json.dumps({"machine": "local", "alert": good | {"opened_at": "2025-01-01T10:00:00"}}),
+        "long": json.dumps({"machine": "long", "alert": good | {"id": "x" * 300}}),
         "other": json.dumps({"machine": "elsewhere", "alert": good}),
         "deep": "[" * 100_000,
     }

@@ -183,3 +183,21 @@ def test_what_was_cut_or_is_an_alert_of_ours_cannot_be_replayed(tmp_path: Path) 
         "not_json16384": "only its first 16384 bytes were kept",
         f"{UNDELIVERABLE}2": "it is an alert of ours, which the broker would not take",
     }
+
+
+def test_a_letter_of_a_far_future_is_refused_again_and_makes_no_reading_late(
+    setup: Setup, client: Client, ready: Ready
+) -> None:
+    plant.promote(setup.state)
+    daemon = ready()
+    client.publish(
+        TOPIC, b'{"mode": "x", "ts": "2035-01-01T00:00:00Z", "flow": 1, "pressure": 1, "temperature": 1}'
+    )
+    wait_until(lambda: len(numbers(setup)) == 1, "it to be refused")
+    setup.write(readings={"ignore": ["mode"]})
+    daemon.send(signal.SIGHUP)
+    daemon.wait("configuration_reloaded")
+    with opened(setup) as letters:
+        letters.mark(numbers(setup))
+    wait_until(lambda: reasons(setup) == {"future"}, "the new reason")
+    assert stored(setup) == []

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
@@ -18,7 +19,7 @@ from structlog.testing import capture_logs
 
 from config.addresses import Address
 from daemon.counted import COUNTED
-from daemon.metrics import PARTS, Server
+from daemon.metrics import MOST, PARTS, Server
 from daemon.reasons import OTHER
 from daemon.tally import LOG_EVERY, Tally
 from tests import plant
@@ -178,12 +179,37 @@ def test_a_loop_that_hangs_is_unhealthy(health: tuple[int, list[bool]]) -> None:
         ask(port, "/")
 
 
-def test_a_client_that_asks_for_nothing_holds_the_others_up_for_seconds_alone(
-    health: tuple[int, list[bool]],
+def test_clients_that_ask_for_nothing_hold_up_neither_the_others_nor_the_end(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    port, _ = health
-    with socket.create_connection(("127.0.0.1", port)):
-        assert ask(port, "/healthz") == "alive\n"
+    monkeypatch.setattr("daemon.metrics.PATIENCE", 1e6)
+    server = Server(Address("127.0.0.1", 0), CollectorRegistry(), alive=lambda: True)
+    with ExitStack() as idle:
+        for _ in range(MOST - 1):
+            idle.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+        assert ask(server.port, "/healthz") == "alive\n"
+        server.close()
+
+
+def test_a_client_whose_request_drips_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("daemon.metrics.PATIENCE", 0.2)
+    server = Server(Address("127.0.0.1", 0), CollectorRegistry(), alive=lambda: True)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as client:
+        client.sendall(b"GET /heal")
+        assert client.recv(1) == b""
+    server.close()
+
+
+def test_of_too_many_clients_the_last_are_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("daemon.metrics.PATIENCE", 1e6)
+    server = Server(Address("127.0.0.1", 0), CollectorRegistry(), alive=lambda: True)
+    with ExitStack() as idle:
+        clients = [
+            idle.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=30))
+            for _ in range(MOST + 1)
+        ]
+        assert clients[-1].recv(1) == b""
+    server.close()
 
 
 def test_an_address_may_be_one_of_ipv6() -> None:

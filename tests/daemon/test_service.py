@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,11 +15,15 @@ from daemon.decoding import Decoder
 from daemon.intake import CROWD, Intake, Message, Published
 from daemon.publisher import Publisher
 from daemon.service import Service
-from daemon.store import Store
+from daemon.store import Store, now
 from daemon.tally import Tally
 from daemon.transaction import Transaction
+from detector.machine import Machine
 from detector.pipeline import Champions, Pipeline
+from tests import plant
+from tests.daemon import offline
 from tests.daemon.wire import Wire, connected
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -88,3 +92,33 @@ def test_the_intake_is_crowded_by_messages_that_the_broker_would_keep() -> None:
     assert intake.crowded()
     intake.take(CROWD + 1, 0.0)
     assert not intake.crowded()
+
+
+def opened(daemon: offline.Offline, payloads: list[tuple[str, bytes]]) -> Sequence[Machine]:
+    """Lets a machine send one reading, then late ones alone until the alert opens; returns all machines."""
+    daemon.take([Message(*payloads[1], now(), 0, 0, 1)])
+
+    def silent() -> bool:
+        daemon.take([Message(*payloads[0], now(), 0, 0, 1)])
+        return daemon.service.pipeline.machines()[0].silence is not None
+
+    wait_until(silent, "the alert")
+    return daemon.service.pipeline.machines()
+
+
+def test_an_alert_about_silence_that_opens_as_late_readings_come_is_known_after_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "anomalyd.yaml"
+    file.write_text(f"state_dir: {tmp_path}/state\nalerts: {{on_silence: true, silent_after: 1s}}\n")
+    settings = load(file, {})
+    plant.promote(settings.state_dir)
+    payloads = plant.messages(plant.history(2))
+
+    monkeypatch.setattr("daemon.service.TICK", 0.0)  # a look at the clock with every step
+    with offline.serving(settings) as daemon:
+        (machine,) = opened(daemon, payloads)
+        alert = machine.silence
+    with offline.serving(settings) as daemon:
+        (machine,) = daemon.service.pipeline.machines()
+        assert machine.silence == alert
