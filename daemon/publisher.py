@@ -33,6 +33,11 @@ class Outgoing(msgspec.Struct, frozen=True, gc=False):
     number: int | None = None
 
 
+def stored(number: int, topic: str, payload: bytes) -> Outgoing:
+    """A publication of the outbox; one without a payload ends what the broker retains there."""
+    return Outgoing(topic, payload, retain=not payload, number=number)
+
+
 @dataclass(slots=True)
 class _Held:
     """A topic that the broker refused: one message is tried again, the others wait for its answer."""
@@ -78,9 +83,7 @@ class Publisher:
         self._in_flight.clear()
         for held in self._held.values():
             held.waiting, held.trial = [], None
-        self._waiting = deque(
-            Outgoing(topic, payload, retain=False, number=number) for number, topic, payload in unsent
-        )
+        self._waiting = deque(stored(*row) for row in unsent)
 
     def offer(self, outgoing: Outgoing) -> None:
         """Puts a message at the end; without a connection it is dropped, since `restart` brings it again."""

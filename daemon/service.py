@@ -16,7 +16,7 @@ from daemon.following import follow, read
 from daemon.intake import Connected, Disconnected, Published, Subscribed, Unsubscribed
 from daemon.link import Link
 from daemon.notify import notify
-from daemon.publisher import Outgoing
+from daemon.publisher import stored
 from daemon.recovery import adopt
 from daemon.replaying import Replaying
 from daemon.store import now
@@ -106,7 +106,7 @@ class Service:
         ticks = time.monotonic() - self._ticked >= TICK
         if ticks:
             events += self._replay(transaction)
-            events += self._tick()
+            events += self._tick(transaction)
         self._record(events, transaction)
         # What the broker took is noted with the next readings: a commit of its own would hold them up.
         due = ticks or transaction.urgent()
@@ -122,11 +122,8 @@ class Service:
         self._connection.acknowledge(messages)
         if messages:
             failpoint("acknowledged")
-        stored = [
-            Outgoing(topic, payload, retain=False, number=number)
-            for number, (topic, payload) in zip(numbers, transaction.outgoing, strict=True)
-        ]
-        self._announcer.events(events, stored, self.pipeline)
+        outgoing = [stored(n, *each) for n, each in zip(numbers, transaction.outgoing, strict=True)]
+        self._announcer.events(events, outgoing, self.pipeline)
         self._undeliverable += self._publisher.pump()
         if messages:
             self._tally.figures.readings += taken
@@ -221,8 +218,8 @@ class Service:
             self._store_failed(error, "replay")
             return []
 
-    def _tick(self) -> list[Event]:
-        """Looks at the clock."""
+    def _tick(self, transaction: Transaction) -> list[Event]:
+        """Looks at the clock; adds to the transaction which machines are forgotten."""
         self._ticked = time.monotonic()
         overflowed = self._intake.overflowed()
         if overflowed:
@@ -236,7 +233,7 @@ class Service:
         self._tally.flush()
         damage = self._store.damage
         self.set_problem("damage", damage.problem(now()) if damage else None)
-        events = self._upkeep.step(self._settings.store, self.pipeline)
+        events = self._upkeep.step(self._settings.store, self.pipeline, transaction)
         self._show_life()
         at = now()
         return events + self.pipeline.on_tick(at, step=self._step_of_clock(at))
