@@ -47,11 +47,11 @@ APART = 0.004  # seconds from one step to the next, so that under load a commit 
 TICK = 1.0  # seconds between looks at the clock, and that a step waits for the first message
 ALIVE = "alive"  # file in the state directory whose age is that of the last sign of life
 STEP = 1000  # milliseconds; less is a clock that is being slewed, or a late look at it
-RETRY = 0.5  # seconds until a full disk is tried again
+RETRY = 0.25  # seconds until a full disk is tried again
 RESUBSCRIBE = 60.0  # seconds until a refused subscription is asked for again
 PERMIT_READING = "let mqtt.username read there (Mosquitto: topic read, in acl_file)"
 STILL = 60  # looks, of which there is one a second, at a network thread that should turn once a second
-LEAVE_WITHIN = 1.0  # seconds; with retry 0.5, store 2 x 0.5, child 0.5, network 1 the end comes within 5
+LEAVE_WITHIN = 1.0  # seconds; with retry 0.25, store 2 x 0.5, child 0.5, network 1 the end comes within 5
 
 
 class Service:

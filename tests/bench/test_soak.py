@@ -52,7 +52,7 @@ def test_a_reading_that_is_missing_between_others_is_lost_and_one_that_may_still
     store_steps(1, 2, 4)
     store_steps(0, 3)
     assert (stored.stored, stored.lost) == (8, 1)
-    store.prune(Limits(1000, 2**40, 1000), now=plant.START + 10**6)
+    store.prune(Limits(keep=1000, max_size=2**40, max_outbox=1), now=plant.START + 10**6)
     store_steps(1, 5)
     assert (stored.stored, stored.lost) == (9, 1)
     store.close()

@@ -176,7 +176,7 @@ def test_combinations_of_sensors_that_no_reading_has_make_room_for_others(
     store.commit(Transaction(readings=[*kept, one("pump", AT, "level")]))
     assert not store.room_for(("new",))
     assert store.prune(LIMITS, now=AT + 50 * DAY).old == 2
-    store.commit(Transaction(readings=[one("pump", AT + 1, "older", "load")]))  # it is used again
+    store.commit(Transaction(readings=[one("press", AT + 39 * DAY, "older", "load")]))  # used again
     while not (pruned := store.prune(LIMITS, now=AT + 50 * DAY)).layouts:
         pass
     assert len(pruned.layouts) == 1

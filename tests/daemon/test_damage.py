@@ -304,3 +304,11 @@ def test_retained_states_of_any_kind_are_borne(setup: Setup, client: Client, rea
     assert snapshots["good"].alerts.alert == OpenAlert("9f0c", AT, 7.5, Severity.CRITICAL, AT)
     assert store.alerted("good") == [(AT, None)]
     store.close()
+
+
+def test_damage_is_a_problem_for_a_day() -> None:
+    damage = integrity.Damage(AT, "aside", "why")
+    assert damage.problem(AT + integrity.SHOWN - 1) == (
+        "the store was damaged (why): it is aside now, and begun anew at 2025-01-01T10:00:00.000Z"
+    )
+    assert damage.problem(AT + integrity.SHOWN) is None
