@@ -7,9 +7,11 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import msgspec
 import structlog
 
 from daemon import losses, reasons
+from daemon.clock import HostClock, steady
 from daemon.decoding import Refusal, RefusalReason
 from daemon.failpoints import failpoint
 from daemon.following import follow, read
@@ -46,7 +48,6 @@ MOST = 1000  # messages in one step: enough to fill batches, few enough to keep 
 APART = 0.004  # seconds from one step to the next, so that under load a commit is worth its while
 TICK = 1.0  # seconds between looks at the clock, and that a step waits for the first message
 ALIVE = "alive"  # file in the state directory whose age is that of the last sign of life
-STEP = 1000  # milliseconds; less is a clock that is being slewed, or a late look at it
 RETRY = 0.25  # seconds until a full disk is tried again
 RESUBSCRIBE = 60.0  # seconds until a refused subscription is asked for again
 PERMIT_READING = "let mqtt.username read there (Mosquitto: topic read, in acl_file)"
@@ -84,7 +85,7 @@ class Service:
         self._replaying = Replaying(store, tally)
         self._upkeep = Upkeep(store, publisher, announcer, tally)
         self.stopping = False
-        self._offset = now() - time.monotonic_ns() // 1_000_000
+        self._clock = HostClock(now, steady)
         self._stepped = self._ticked = self._subscribed = 0.0
         self._still = 0  # looks at a network thread that did nothing
         self._sent: list[int] = []
@@ -101,12 +102,13 @@ class Service:
         for notice in notices:
             self._hear(notice)
         transaction = Transaction(sent=self._sent, undeliverable=self._undeliverable)
+        self._look_at_clock(transaction)
         events = self._follow(messages, transaction) if messages else []
         taken = len(transaction.readings)
         ticks = time.monotonic() - self._ticked >= TICK
         if ticks:
             events += self._replay(transaction)
-            events += self._tick()
+            events += self._tick(transaction)
         self._record(events, transaction)
         # What the broker took is noted with the next readings: a commit of its own would hold them up.
         due = ticks or transaction.urgent()
@@ -200,7 +202,7 @@ class Service:
         """Messages to events; fills the transaction's readings and refusals."""
         self._link.heard()
         readings = []
-        for message in messages:
+        for message in map(self._timed, messages):
             decoded = read(message, self._decoder, self._store)
             if isinstance(decoded, Refusal):
                 if decoded.reason is not RefusalReason.SELF_TEST:
@@ -213,6 +215,15 @@ class Service:
         transaction.texts = self._decoder.new_texts()
         return follow(self.pipeline, readings, transaction)
 
+    def _timed(self, message: Message) -> Message:
+        """The same, arrived by the clock as it is set now: who waited may have seen another one."""
+        if message.arrived is None:
+            return message
+        moment = self._clock.moment(message.received_at, message.arrived)
+        if moment == message.received_at:
+            return message
+        return msgspec.structs.replace(message, received_at=moment)
+
     def _replay(self, transaction: Transaction) -> list[Event]:
         """Takes dead letters that are wanted once more."""
         try:
@@ -221,8 +232,8 @@ class Service:
             self._store_failed(error, "replay")
             return []
 
-    def _tick(self) -> list[Event]:
-        """Looks at the clock."""
+    def _tick(self, transaction: Transaction) -> list[Event]:
+        """Does what is to be done every second."""
         self._ticked = time.monotonic()
         overflowed = self._intake.overflowed()
         if overflowed:
@@ -238,18 +249,16 @@ class Service:
         self.set_problem("damage", damage.problem(now()) if damage else None)
         events = self._upkeep.step(self._settings.store, self.pipeline)
         self._show_life()
-        at = now()
-        return events + self.pipeline.on_tick(at, step=self._step_of_clock(at))
+        return events + self.pipeline.on_tick(self._look_at_clock(transaction))
 
-    def _step_of_clock(self, at: int) -> int:
-        """Milliseconds by which this host's clock was set forward (or back, below 0) since the last tick."""
-        offset = at - time.monotonic_ns() // 1_000_000
-        step, self._offset = offset - self._offset, offset
-        if abs(step) < STEP:
-            return 0
-        direction = "forward" if step > 0 else "back"
-        self._tally.report("clock_stepped", direction, level="warning", seconds=step / 1000)
-        return step
+    def _look_at_clock(self, transaction: Transaction) -> int:
+        """The time by this host's clock; if that was set, the pipeline takes it into account."""
+        at, step = self._clock.look()
+        if step:
+            direction = "forward" if step > 0 else "back"
+            self._tally.report("clock_stepped", direction, level="warning", seconds=step / 1000)
+            transaction.touched.update(self.pipeline.shift_clock(step))
+        return at
 
     def _revive(self) -> None:
         if self._connection.revive():
