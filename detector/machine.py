@@ -115,7 +115,7 @@ class Machine:
             if misplaced is not None:
                 return misplaced
         taken = [] if self.detector is None else self._sample(reading, self.detector)
-        if not isinstance(taken, Dropped):
+        if received_at is not None and not isinstance(taken, Dropped):
             self.overtaken, self.heard = None, True
         return taken
 
@@ -405,6 +405,8 @@ class Machine:
         return [NotScored(self.name, at, reason), *self._enter(state, at)]
 
     def _enter(self, state: MachineState, at: int) -> list[Event]:
+        if self.state is MachineState.SILENT and not self.heard:
+            return []  # what was read from elsewhere ends no silence
         state = MachineState.ALERT if self.alerts.alert is not None else state
         return [] if state is self.state else self._change(state, at)
 

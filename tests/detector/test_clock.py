@@ -278,6 +278,15 @@ def test_a_clock_that_was_set_back_is_noticed_in_time_though_ours_is_set_meanwhi
     assert faults(target.on_readings(shifted)) == [(160_000, ClockFault.SET_BACK)]
 
 
+def test_a_reading_that_was_not_sent_just_now_says_nothing_about_a_clock() -> None:
+    target = pipeline(detector())
+    target.on_readings(steady(100, ahead=1800))
+    back = steady(61, begin=100)
+    target.on_readings(back[:30])
+    target.on_readings([reading(3000, flow=1, load=1)])
+    assert faults(target.on_readings(back[30:])) == [(160_000, ClockFault.SET_BACK)]
+
+
 def test_a_message_that_comes_again_with_each_connection_is_no_clock_that_stands_still() -> None:
     target = pipeline(detector())
     again = [reading(0, received_at=3600 * i, flow=1, load=1) for i in range(FEW)]
