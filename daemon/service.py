@@ -104,7 +104,6 @@ class Service:
         transaction = Transaction(sent=self._sent, undeliverable=self._undeliverable)
         self._look_at_clock(transaction)
         events = self._follow(messages, transaction) if messages else []
-        taken = len(transaction.readings)
         ticks = time.monotonic() - self._ticked >= TICK
         if ticks:
             events += self._replay(transaction)
@@ -130,8 +129,8 @@ class Service:
         ]
         self._announcer.events(events, stored, self.pipeline)
         self._undeliverable += self._publisher.pump()
+        self._tally.figures.readings += len(transaction.readings)
         if messages:
-            self._tally.figures.readings += taken
             self._measure(messages[0].received_at, len(messages))
 
     def _measure(self, oldest: int, number: int) -> None:

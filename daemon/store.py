@@ -306,7 +306,7 @@ class Store:
             for number, detail in transaction.undeliverable:
                 gone += bury(database, number, UNDELIVERABLE, detail, now())
             many(
-                "INSERT INTO dead_letters VALUES (NULL, ?, ?, ?, ?, ?)",
+                "INSERT INTO dead_letters VALUES (NULL, ?, ?, ?, ?, ?, ?)",
                 [
                     (
                         r.message.received_at,
@@ -314,6 +314,7 @@ class Store:
                         r.message.payload[:KEPT_PAYLOAD],
                         r.reason,
                         r.detail,
+                        r.message.retained,
                     )
                     for r in transaction.refusals[-self.max_dead_letters :]
                 ],
@@ -375,13 +376,13 @@ class Store:
     def marked(self, after: int, most: int) -> list[tuple[int, Message | None]]:
         """Dead letters to be read once more, from a number on; None: it is not there any more."""
         query = (
-            "SELECT letter, topic, payload, received_at FROM replays LEFT JOIN dead_letters ON id = letter "
-            "WHERE letter > ? ORDER BY letter LIMIT ?"
+            "SELECT letter, topic, payload, received_at, retained "
+            "FROM replays LEFT JOIN dead_letters ON id = letter WHERE letter > ? ORDER BY letter LIMIT ?"
         )
         rows = self._surviving(lambda: self._database.execute(query, (after, most)).fetchall())
         return [
-            (letter, None if topic is None else Message(topic, payload, received_at, 0, 0, 0))
-            for letter, topic, payload, received_at in rows
+            (letter, None if topic is None else Message(topic, payload, received_at, 0, 0, 0, bool(retained)))
+            for letter, topic, payload, received_at, retained in rows
         ]
 
     def size(self) -> int:
