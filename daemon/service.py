@@ -91,6 +91,7 @@ class Service:
         self._sent: list[int] = []
         self._undeliverable: list[tuple[int, str]] = []
         self._retained_alerts = retained_alerts
+        self._connected: Connected | None = None  # a connection that what is unsent could not be read for
 
     def step(self) -> None:
         """Takes what has arrived, waiting a tick for the first of it, and deals with it."""
@@ -172,11 +173,21 @@ class Service:
                 maximum_packet_size=notice.maximum_packet_size,
             )
             self._link.made(notice, known=bool(self._store.machines()))
-            settled = {*self._sent, *(number for number, _ in self._undeliverable)}
-            unsent = [row for row in self._store.unsent() if row[0] not in settled]
-            self._publisher.restart(notice, unsent)
-            self._announcer.status(self.pipeline.champions)
-            self._announcer.states(self.pipeline)
+            self._publish_anew(notice)
+
+    def _publish_anew(self, notice: Connected) -> None:
+        """Begins a connection with what is stored and unsent, and with what the broker retains."""
+        try:
+            unsent = self._store.unsent()
+        except sqlite3.Error as error:  # again at the next tick
+            self._store_failed(error, "publish")
+            self._connected = notice
+            return
+        self._connected = None
+        settled = {*self._sent, *(number for number, _ in self._undeliverable)}
+        self._publisher.restart(notice, [row for row in unsent if row[0] not in settled])
+        self._announcer.status(self.pipeline.champions)
+        self._announcer.states(self.pipeline)
 
     def _take(self) -> tuple[list[Message], list[Notice]]:
         """What has arrived; no messages until a new store has what the broker knows of a damaged one."""
@@ -238,6 +249,8 @@ class Service:
         if overflowed:
             self._tally.count("message_dropped", "intake_full", overflowed)
         self._revive()
+        if self._connected is not None:
+            self._publish_anew(self._connected)
         if "subscription" in self._announcer.problems and self._ticked - self._subscribed >= RESUBSCRIBE:
             self._subscribed = self._ticked
             self._connection.subscribe()
@@ -288,13 +301,22 @@ class Service:
 
     def swap_champions(
         self, champions: Champions, recent: Callable[[str, Detector], Iterable[Reading]]
-    ) -> None:
-        """Puts other bundles into service, between two steps; see `Pipeline.swap`."""
-        changed = self.pipeline.swap(champions, recent)
+    ) -> bool:
+        """Puts other bundles into service, between two steps; see `Pipeline.swap`.
+
+        Returns:
+            Whether it did; if the disk refuses, nothing is changed.
+        """
+        try:
+            changed = self.pipeline.swap(champions, recent)
+        except sqlite3.Error as error:
+            self._store_failed(error, "swap")
+            return False
         failpoint("champions_swapped")
         structlog.get_logger().info("champions_swapped", machines=len(changed))
         self._announcer.status(champions)
         self._announcer.states(self.pipeline, changed)
+        return True
 
     def reconfigure(self, settings: Settings, decoder: Decoder, pipeline: Pipeline) -> None:
         """Goes on with other settings, between two steps."""
