@@ -93,17 +93,19 @@ class Intake:
     """Messages and notices on their way from one thread to the other; `take` waits for either.
 
     At QoS 1 the connection stops reading while it is crowded, and the broker keeps the rest. At
-    QoS 0 the newest messages are turned away and counted. Each count below has one writer, so that
-    nothing but the queue needs a lock.
+    QoS 0 the oldest messages go and are counted, but the newest while nobody calls `take`. Each count
+    below has one writer, so that nothing but the queue needs a lock.
     """
 
     def __init__(self, most: int = 50_000, most_bytes: int = 32 * 2**20) -> None:
-        """Holds up to `most` messages at QoS 0, with payloads of `most_bytes` together."""
+        """Holds up to `most` messages at QoS 0, of `most_bytes`; as many again between two `take`s."""
         self._most = most
         self._most_bytes = most_bytes
         self._queue: SimpleQueue[Message | Notice | None] = SimpleQueue()
         self._put = self._put_lasting = self._put_bytes = self._refused = 0  # by the network thread
-        self._taken = self._taken_lasting = self._taken_bytes = self._reported = 0  # by the service thread
+        # By the service thread. What is seen has left the queue; what is taken is not held any more.
+        self._seen = self._seen_bytes = self._taken = self._taken_lasting = self._taken_bytes = 0
+        self._let_go = self._reported = 0
         self._messages: deque[Message] = deque()
         self._notices: list[Notice] = []
 
@@ -119,9 +121,7 @@ class Intake:
         self._queue.put(item)
 
     def _full(self) -> bool:
-        return (
-            self._put - self._taken >= self._most or self._put_bytes - self._taken_bytes >= self._most_bytes
-        )
+        return self._put - self._seen >= self._most or self._put_bytes - self._seen_bytes >= self._most_bytes
 
     def crowded(self) -> bool:
         """Whether so many messages at QoS 1 wait that the broker should keep the rest."""
@@ -148,13 +148,32 @@ class Intake:
     def _sort(self, item: Message | Notice | None) -> None:
         if isinstance(item, Message):
             self._messages.append(item)
+            self._seen += 1
+            self._seen_bytes += len(item.payload)
+            while (
+                self._seen - self._taken > self._most
+                or self._seen_bytes - self._taken_bytes > self._most_bytes
+            ):
+                if not self._forget_oldest():
+                    break
         elif item is not None:
             self._notices.append(item)
 
+    def _forget_oldest(self) -> bool:
+        """Lets the oldest message at QoS 0 go; returns whether there was one."""
+        place = next((i for i, message in enumerate(self._messages) if message.qos == 0), None)
+        if place is None:
+            return False
+        self._taken += 1
+        self._taken_bytes += len(self._messages[place].payload)
+        self._let_go += 1
+        del self._messages[place]
+        return True
+
     def overflowed(self) -> int:
-        """Messages turned away since the last call."""
-        refused = self._refused
-        count, self._reported = refused - self._reported, refused
+        """Messages at QoS 0 that were lost since the last call."""
+        lost = self._refused + self._let_go
+        count, self._reported = lost - self._reported, lost
         return count
 
     @property
