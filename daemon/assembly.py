@@ -16,6 +16,7 @@ from config import ConfigError, load, read_password
 from config.policies import alert_policy, health_policy, milliseconds, stream_policy
 from daemon import failpoints, logs, payloads, reasons
 from daemon.announcing import Announcer
+from daemon.clock import now
 from daemon.connection import Connection, topic_filter
 from daemon.decoding import Decoder
 from daemon.intake import Intake
@@ -26,7 +27,7 @@ from daemon.recovery import retained_alerts
 from daemon.retraining import Retraining
 from daemon.service import RETRY, Service
 from daemon.serving import Serving
-from daemon.store import Store, StoreUnavailableError, now
+from daemon.store import Store, StoreUnavailableError
 from daemon.tally import Tally
 from detector.pipeline import Champions, Pipeline
 from registry.champions import Registry

@@ -12,6 +12,11 @@ STEP = 1000  # milliseconds; less is a clock that is being slewed, or a late loo
 TOGETHER = 100  # milliseconds within which both clocks must be read: a process may stand still in between
 
 
+def now() -> int:
+    """This host's clock, in milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
 def steady() -> int:
     """A clock that nobody sets, in milliseconds since some moment."""
     return time.monotonic_ns() // 1_000_000

@@ -11,7 +11,7 @@ import msgspec
 import structlog
 
 from daemon import losses, reasons
-from daemon.clock import HostClock, steady
+from daemon.clock import HostClock, now, steady
 from daemon.decoding import Refusal, RefusalReason
 from daemon.failpoints import failpoint
 from daemon.following import follow, read
@@ -21,7 +21,6 @@ from daemon.notify import notify
 from daemon.publisher import Outgoing
 from daemon.recovery import adopt
 from daemon.replaying import Replaying
-from daemon.store import now
 from daemon.transaction import Transaction
 from daemon.upkeep import Upkeep
 from detector.alerts import Change

@@ -20,6 +20,7 @@ from daemon.bounds import (
     prune_dead_letters,
     prune_outbox,
 )
+from daemon.clock import now
 from daemon.failpoints import failpoint
 from daemon.intake import Message
 from daemon.integrity import Damage, damaged, emptied, flaw, salvage, set_aside
@@ -586,8 +587,3 @@ def _larger(numbers: bytes, others: bytes) -> bytes:
     if len(numbers) != len(others):  # the stored one is damaged
         return others
     return np.fmax(np.frombuffer(numbers), np.frombuffer(others)).tobytes()
-
-
-def now() -> int:
-    """This host's clock, in milliseconds since the epoch."""
-    return time.time_ns() // 1_000_000

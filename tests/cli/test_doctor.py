@@ -21,9 +21,10 @@ from typing import Any
 
 import pytest
 
+from daemon.clock import now
 from daemon.doctor import Finding, host, rivals
 from daemon.intake import Message
-from daemon.store import Store, now
+from daemon.store import Store
 from tests import plant
 from tests.cli.conftest import Ended
 from tests.conftest import Setup

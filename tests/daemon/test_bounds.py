@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from daemon import bounds, sweep, upkeep
 from daemon import store as stores
 from daemon.bounds import Limits
+from daemon.clock import now
 from daemon.decoding import Refusal, RefusalReason
 from daemon.intake import Message
 from daemon.integrity import beside
@@ -129,18 +130,18 @@ def heard(store: Store, machine: str, *, days_ago: int, now: int) -> None:
 def test_a_machine_that_sends_nothing_for_long_is_forgotten_with_all_its_readings(
     tmp_path: Path, settled: None
 ) -> None:
-    now = stores.now()
+    present = now()
     before = Store(tmp_path / "store.sqlite")
     for name in ("old", "new", "open"):
         readings = [Reading(name, AT + n, ("flow",), np.ones(1)) for n in range(100)]
         before.commit(Transaction(readings=readings, snapshots={name: SNAPSHOT}))
-        heard(before, name, days_ago=29 if name == "new" else 31, now=now)
+        heard(before, name, days_ago=29 if name == "new" else 31, now=present)
     before.commit(Transaction(opened=[("old", "one", AT), ("open", "two", AT)], closed=[("one", AT + 1)]))
-    assert before.prune(LIMITS, now=now).machines == ()  # it has heard them itself
+    assert before.prune(LIMITS, now=present).machines == ()  # it has heard them itself
     before.close()
     store = Store(tmp_path / "store.sqlite")
-    assert store.prune(LIMITS, now=now, forget=False).machines == ()
-    pruned = store.prune(LIMITS, now=now)
+    assert store.prune(LIMITS, now=present, forget=False).machines == ()
+    pruned = store.prune(LIMITS, now=present)
     assert (pruned.old, pruned.machines) == (100, ("old",))
     assert set(store.machines()) == {"new", "open"}
     assert store.alerted("old") == []
@@ -158,7 +159,7 @@ def test_a_clock_that_jumps_makes_no_machine_forgotten(tmp_path: Path) -> None:
     )
     store.close()
     store = Store(tmp_path / "store.sqlite")
-    assert store.prune(LIMITS, now=stores.now() + 999 * DAY).machines == ()
+    assert store.prune(LIMITS, now=now() + 999 * DAY).machines == ()
     store.close()
 
 
