@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from daemon import payloads
+from daemon.clock import now
 from daemon.publisher import Outgoing
-from daemon.store import now
 from detector.alerts import Change
 from detector.events import (
     AlertChanged,

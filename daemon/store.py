@@ -19,6 +19,7 @@ from daemon.bounds import (
     Pruned,
     bury,
 )
+from daemon.clock import now
 from daemon.failpoints import failpoint
 from daemon.hearing import Hearing
 from daemon.intake import Message
@@ -304,7 +305,7 @@ class Store:
             for number, detail in transaction.undeliverable:
                 gone += bury(database, number, UNDELIVERABLE, detail, now())
             many(
-                "INSERT INTO dead_letters VALUES (NULL, ?, ?, ?, ?, ?)",
+                "INSERT INTO dead_letters VALUES (NULL, ?, ?, ?, ?, ?, ?)",
                 [
                     (
                         r.message.received_at,
@@ -312,6 +313,7 @@ class Store:
                         r.message.payload[:KEPT_PAYLOAD],
                         r.reason,
                         r.detail,
+                        r.message.retained,
                     )
                     for r in transaction.refusals[-self.max_dead_letters :]
                 ],
@@ -387,13 +389,13 @@ class Store:
     def marked(self, after: int, most: int) -> list[tuple[int, Message | None]]:
         """Dead letters to be read once more, from a number on; None: it is not there any more."""
         query = (
-            "SELECT letter, topic, payload, received_at FROM replays LEFT JOIN dead_letters ON id = letter "
-            "WHERE letter > ? ORDER BY letter LIMIT ?"
+            "SELECT letter, topic, payload, received_at, retained "
+            "FROM replays LEFT JOIN dead_letters ON id = letter WHERE letter > ? ORDER BY letter LIMIT ?"
         )
         rows = self._surviving(lambda: self._database.execute(query, (after, most)).fetchall())
         return [
-            (letter, None if topic is None else Message(topic, payload, received_at, 0, 0, 0))
-            for letter, topic, payload, received_at in rows
+            (letter, None if topic is None else Message(topic, payload, received_at, 0, 0, 0, bool(retained)))
+            for letter, topic, payload, received_at, retained in rows
         ]
 
     def size(self) -> int:
@@ -603,8 +605,3 @@ def _larger(numbers: bytes, others: bytes) -> bytes:
     if len(numbers) != len(others):  # the stored one is damaged
         return others
     return np.fmax(np.frombuffer(numbers), np.frombuffer(others)).tobytes()
-
-
-def now() -> int:
-    """This host's clock, in milliseconds since the epoch."""
-    return time.time_ns() // 1_000_000

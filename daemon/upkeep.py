@@ -11,7 +11,7 @@ import structlog
 from config.policies import milliseconds
 from daemon import reasons
 from daemon.bounds import Limits
-from daemon.store import now
+from daemon.clock import now
 
 if TYPE_CHECKING:
     from config.streams import Store as Options

@@ -22,10 +22,11 @@ from typing import Any
 import pytest
 
 from daemon.assembly import STORE
+from daemon.clock import now
 from daemon.doctor import Finding, host, rivals
 from daemon.doctor.disk import store_size
 from daemon.intake import Message
-from daemon.store import Store, now
+from daemon.store import Store
 from tests import plant
 from tests.cli.conftest import Ended
 from tests.conftest import Setup

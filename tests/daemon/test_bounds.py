@@ -16,6 +16,7 @@ from daemon import bounds, hearing, retention, sweep, upkeep
 from daemon import store as stores
 from daemon.announcing import Announcer
 from daemon.bounds import Limits
+from daemon.clock import now
 from daemon.dead_letters import DeadLetters
 from daemon.decoding import Refusal, RefusalReason
 from daemon.hearing import Hearing
@@ -272,18 +273,18 @@ def heard(store: Store, machine: str, *, days_ago: int, now: int) -> None:
 def test_a_machine_that_sends_nothing_for_long_is_forgotten_with_all_its_readings(
     tmp_path: Path, settled: None
 ) -> None:
-    now = stores.now()
+    present = now()
     before = Store(tmp_path / "store.sqlite")
     for name in ("old", "new", "open"):
         readings = [Reading(name, AT + n, ("flow",), np.ones(1)) for n in range(100)]
         before.commit(Transaction(readings=readings, snapshots={name: SNAPSHOT}))
-        heard(before, name, days_ago=29 if name == "new" else 31, now=now)
+        heard(before, name, days_ago=29 if name == "new" else 31, now=present)
     before.commit(Transaction(opened=[("old", "one", AT), ("open", "two", AT)], closed=[("one", AT + 1)]))
-    assert before.prune(LIMITS, now=now).machines == ()  # it has just heard them itself
+    assert before.prune(LIMITS, now=present).machines == ()  # it has just heard them itself
     before.close()
     store = Store(tmp_path / "store.sqlite")
-    assert store.prune(LIMITS, now=now, connected=False).machines == ()
-    pruned = store.prune(LIMITS, now=now)
+    assert store.prune(LIMITS, now=present, connected=False).machines == ()
+    pruned = store.prune(LIMITS, now=present)
     assert (pruned.old, pruned.machines) == (100, ("old",))
     assert set(store.machines()) == {"old", "new", "open"}, "who is to be told of it has not been told"
     store.commit(Transaction(forgotten={"old"}))
@@ -307,7 +308,7 @@ def test_a_machine_that_this_process_has_heard_long_ago_is_forgotten_too(tmp_pat
             seconds[0] += 60
             store._hearing.look(connected=True)
         store.commit(Transaction(readings=[readings["often"]]))
-        forgotten.append(store.prune(LIMITS, now=stores.now()).machines)
+        forgotten.append(store.prune(LIMITS, now=now()).machines)
     assert forgotten == [()] * 30 + [("once",)] * 20
     store.close()
 
@@ -319,7 +320,7 @@ def test_a_clock_that_jumps_makes_no_machine_forgotten(tmp_path: Path) -> None:
     )
     store.close()
     store = Store(tmp_path / "store.sqlite")
-    assert store.prune(LIMITS, now=stores.now() + 999 * DAY).machines == ()
+    assert store.prune(LIMITS, now=now() + 999 * DAY).machines == ()
     store.close()
 
 
@@ -449,7 +450,7 @@ def test_a_machine_that_comes_back_in_the_very_step_is_not_forgotten(
 ) -> None:
     store.commit(Transaction(readings=[Reading("press", AT, ("flow",), np.ones(1))]))
     store._hearing.forget(["press"])
-    heard(store, "press", days_ago=31, now=stores.now())
+    heard(store, "press", days_ago=31, now=now())
     keeper, pipeline = keeping(setup, store)
     again = Transaction(readings=[Reading("press", AT + 1, ("flow",), np.ones(1))])
     keeper.step(setup.settings.store, pipeline, again)
