@@ -156,7 +156,7 @@ def replayed(
     from config.policies import alert_policy, health_policy, stream_policy
 
     policies = Policies(stream_policy(settings), alert_policy(settings), health_policy(settings))
-    rows = sum(len(machine.recording) for machine in machines)
+    rows = max(1, sum(len(machine.recording) for machine in machines))
     if processes is None:
         processes = min(len(os.sched_getaffinity(0)), rows // WORTH_A_PROCESS)
     processes = min(processes, len(machines))

@@ -36,10 +36,12 @@ def print_table(
         numbers_from: Columns from here on are aligned to the right.
         folded: The column that is broken into lines where the terminal is narrow.
     """
+    rows = list(rows)
+    longest = max(len(row[folded]) for row in (headings, *rows))
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
     for i, heading in enumerate(headings):
         side: Literal["right", "left"] = "right" if i >= numbers_from else "left"
-        least = LEAST if i == folded else None
+        least = min(LEAST, longest) if i == folded else None
         table.add_column(heading, justify=side, overflow="fold", no_wrap=i != folded, min_width=least)
     for row in rows:
         table.add_row(*row)

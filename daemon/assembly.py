@@ -126,6 +126,7 @@ class Daemon:
         )
         if not pipeline.champions.all():
             structlog.get_logger().warning("no_bundle", hint="train one: anomalyd train HISTORY")
+        _warn_of_unknown_sensors(settings, pipeline.champions)
         self._connection = connection
         self._metrics = self._serve_metrics(publisher=publisher, announcer=announcer, tally=tally)
         self._tally = tally
@@ -196,6 +197,7 @@ class Daemon:
         self._champions = self._serving.changed() or self._champions
         if self._champions is not None and time.monotonic() >= self._swap_again_at:
             if self._service.swap_champions(self._champions, self._serving.recent):
+                _warn_of_unknown_sensors(self._settings, self._champions)
                 self._champions = None
             else:
                 self._swap_again_at = time.monotonic() + RETRY
@@ -246,6 +248,7 @@ class Daemon:
         self._retraining.settings = settings
         self._settings = settings
         log.info("configuration_reloaded", file=str(self._path))
+        _warn_of_unknown_sensors(settings, pipeline.champions)
 
 
 # What a running connection, store or lock was made with.
@@ -293,6 +296,14 @@ def _pipeline(settings: Settings, champions: Champions) -> Pipeline:
         alerts=alert_policy(settings),
         health=health_policy(settings),
     )
+
+
+def _warn_of_unknown_sensors(settings: Settings, champions: Champions) -> None:
+    """A limit for a sensor that is spelt wrong would watch nothing."""
+    unknown = health_policy(settings).unknown(detector.manifest for detector in champions.all())
+    if unknown:
+        hint = "no bundle has them: see sensors.limits and sensors.ignore"
+        structlog.get_logger().warning("sensors_unknown", sensors=unknown, hint=hint)
 
 
 def decoder_of(settings: Settings) -> Decoder:

@@ -13,7 +13,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from demo.broker import Address
 from demo.pump import Reading
 
-SAID = ("anomalyd/status", "anomalyd/+/alert", "anomalyd/+/state", "anomalyd/+/score")
+SAID = ("anomalyd/status", "anomalyd/+/alert", "anomalyd/+/state", "anomalyd/+/sensor", "anomalyd/+/score")
 
 
 class Client:

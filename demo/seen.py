@@ -39,6 +39,14 @@ class Score(msgspec.Struct, frozen=True):
     imputed: tuple[str, ...] = ()
 
 
+class Health(msgspec.Struct, frozen=True):
+    """A sensor that is not as healthy as it was, or is again."""
+
+    sensor: str
+    health: str
+    at: datetime
+
+
 class _State(msgspec.Struct, frozen=True):
     state: str
 
@@ -52,6 +60,7 @@ class Seen:
         self.state = "unknown"
         self.scores: list[Score] = []
         self.alerts: list[Alert] = []
+        self.health: list[Health] = []
 
     def take(self, topic: str, payload: bytes) -> Alert | None:
         """Returns the alert's event if the message is one.
@@ -67,6 +76,8 @@ class Seen:
             score = msgspec.json.decode(payload, type=Score)
             if score.score is not None:
                 self.scores.append(score)
+        elif topic == f"anomalyd/{self._machine}/sensor":
+            self.health.append(msgspec.json.decode(payload, type=Health))
         elif topic == f"anomalyd/{self._machine}/alert":
             alert = msgspec.json.decode(payload, type=Alert)
             self.alerts.append(alert)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from demo.faults import SilentSensor
+from demo.faults import SilentSensor, StuckSensor
 from demo.seen import Alert, Blame, Score, Seen
 from demo.story import Story, Stretch
 
@@ -63,12 +63,24 @@ def _judge_one(stretch: Stretch, began: datetime, seen: Seen) -> Outcome:
         imputed = any(stretch.fault.sensor in score.imputed for score in seen.scores)
         remark = f"{scored:.0%} scored without it" if good else f"detection stopped: {scored:.0%} scored"
         remark += ", named as imputed" if good and imputed else ""
+    elif first is None and (stuck := _stuck(stretch, began, seen)):
+        # A dead sensor is no failing machine: it is told by name, and its values count no longer.
+        after = (stuck - began).total_seconds() - stretch.begin
+        good, remark = True, f"told that it is stuck after {after:.0f} s"
     else:
         good = first is not None
         remark = "missed" if delay is None else "alerted"
         if delay is not None and stretch.unseen:
             remark += f", {delay - stretch.unseen:.0f} s after it could be seen"
     return Outcome(stretch, good, delay, blamed, scored, remark)
+
+
+def _stuck(stretch: Stretch, began: datetime, seen: Seen) -> datetime | None:
+    """When the stuck sensor was told to be so; None: never, or the fault is another one."""
+    if not isinstance(stretch.fault, StuckSensor):
+        return None
+    said = (one.at for one in seen.health if (one.sensor, one.health) == (stretch.fault.sensor, "stuck"))
+    return next((at for at in said if _within(at, began, stretch)), None)
 
 
 def _opened(seen: Seen) -> list[Alert]:

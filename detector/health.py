@@ -14,7 +14,7 @@ import numpy as np
 from detector.stretches import LOWEST, STRETCH, Groups, count, nothing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -54,6 +54,11 @@ class HealthPolicy:
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     ignored: frozenset[str] = frozenset()
     leave_out: bool = True
+
+    def unknown(self, manifests: Iterable[Manifest]) -> list[str]:
+        """Sensors named here that no bundle has, as of a typing error; none where there is no bundle."""
+        known = {sensor for manifest in manifests for sensor in manifest.sensors}
+        return sorted({*self.limits, *self.ignored} - known) if known else []
 
 
 NEVER = 2**31 - 1

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from config.policies import health_policy
 from config.quantities import format_size
 from daemon.assembly import STORE
 from daemon.doctor.findings import Doing, Finding, failure, ok, warning
@@ -39,6 +40,7 @@ def examine(settings: Settings, *, thorough: bool) -> Examination[tuple[int | No
     folder = settings.state_dir
     yield from _store(folder / STORE, thorough=thorough)
     champions = yield from _bundles(folder)
+    yield from _names(settings, champions)
     yield _retraining(settings)
     daemon = _holder(folder)
     yield _daemon(folder, daemon)
@@ -111,6 +113,13 @@ def _bundles(folder: Path) -> Examination[Champions]:
         change = "train one: anomalyd train HISTORY"
         yield warning("bundles", "none: readings are stored, and nothing is scored", change)
     return champions
+
+
+def _names(settings: Settings, champions: Champions) -> Findings:
+    unknown = health_policy(settings).unknown(detector.manifest for detector in champions.all())
+    if unknown:
+        change = "see how they are spelt: sensors.limits and sensors.ignore do nothing for them"
+        yield warning("sensor names", f"no bundle has {', '.join(unknown)}", change)
 
 
 def _scores(detector: Detector) -> bool:

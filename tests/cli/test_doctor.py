@@ -468,6 +468,14 @@ def test_two_daemons_that_throw_each_other_out_are_seen(
     assert "mqtt.client_id" in found["daemons"][0]["change"]
 
 
+def test_a_limit_of_a_sensor_that_no_bundle_has_is_a_warning(tmp_path: Path, doctor: Doctor) -> None:
+    setup = Setup(tmp_path, free_port())
+    plant.promote(setup.state)
+    setup.write(sensors={"limits": {"presure": [0, 1], "pressure": [0, 1]}, "ignore": ["folw"]})
+    _, found = doctor(setup)
+    assert found["sensor names"][0]["found"] == "no bundle has folw, presure"
+
+
 def test_a_daemon_that_hangs_is_a_failure(tmp_path: Path, doctor: Doctor) -> None:
     setup = Setup(tmp_path, free_port())
     setup.state.mkdir()

@@ -128,7 +128,7 @@ def test_a_retraining_does_not_learn_that_a_stuck_sensor_is_normal_and_it_stays_
         "the new model's state",
     )
     assert state["sensors"] == [{"sensor": "pressure", "health": "stuck", "since": stuck["at"]}]
-    more = plant.history(1003)
+    more = plant.history(1000 + plant.LENGTH)
     again = dataclasses.replace(more.rows(slice(1000, None)))
     for topic, payload in plant.messages(again):
         client.publish(topic, payload)

@@ -107,6 +107,21 @@ def test_a_dead_sensor_is_told_and_opens_no_alert(
     daemon.wait("sensor_recovered", machine="press", sensor="pressure", was=health, at=over)
 
 
+def test_sensors_that_no_bundle_has_are_named_when_bundles_or_options_change(
+    setup: Setup, ready: Ready
+) -> None:
+    setup.write(sensors={"limits": {"presure": [0, 1]}, "ignore": ["flow"]})
+    daemon = ready()
+    assert daemon.said("sensors_unknown") == [], "without a bundle nobody knows"
+    plant.promote(setup.state)
+    daemon.wait("sensors_unknown", sensors=["presure"])
+    setup.write(sensors={"limits": {"pressure": [0, 1]}, "ignore": ["folw"]})
+    daemon.send(signal.SIGHUP)
+    daemon.wait("sensors_unknown", sensors=["folw"])
+    daemon.end()
+    ready().wait("sensors_unknown", sensors=["folw"])
+
+
 @pytest.mark.parametrize("shown", [None, -999.0])
 def test_values_that_are_not_left_out_open_an_alert(
     setup: Setup, client: Client, ready: Ready, shown: float | None

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from demo.seen import Alert, Blame, Score, Seen
+from demo.seen import Alert, Blame, Health, Score, Seen
 from demo.story import HISTORY, Story, Stretch, tell
 from demo.verdict import Outcome, false_alerts, judge
 
@@ -66,6 +66,16 @@ def test_an_alert_before_or_long_after_a_fault_is_not_the_faults(second: int) ->
 def test_the_time_in_which_a_stuck_sensor_cannot_be_seen_is_told_apart() -> None:
     found = outcome(STUCK, seen(opened(STUCK.begin + 80)))
     assert (found.good, found.remark) == (True, "alerted, 30 s after it could be seen")
+
+
+def test_a_stuck_sensor_is_good_without_an_alert_if_it_was_told_and_no_other_was() -> None:
+    what = seen()
+    what.health.append(Health("flow", "stuck", at(STUCK.begin + 20)))
+    what.health.append(Health("discharge_pressure", "stuck", at(STUCK.end + 30)))
+    assert outcome(STUCK, what).good is False
+    what.health.append(Health("discharge_pressure", "stuck", at(STUCK.begin + 20)))
+    found = outcome(STUCK, what)
+    assert (found.good, found.remark) == (True, "told that it is stuck after 20 s")
 
 
 def test_a_silent_sensor_is_good_without_an_alert_if_scores_went_on() -> None:
