@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,10 @@ from tests.real_daemon import Daemon
 # No test depends on how fast the machine is.
 settings.register_profile("anomalyd", deadline=None)
 settings.load_profile("anomalyd")
+
+# A shell that starts the suite in the background has Ctrl-C ignored, and every process inherits it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
