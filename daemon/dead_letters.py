@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from daemon.bounds import KEPT_PAYLOAD, OUTBOX_FULL, UNDELIVERABLE
+from daemon.opening import StoreError
 from daemon.schema import SCHEMA
-from daemon.store import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
