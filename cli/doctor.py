@@ -8,6 +8,7 @@ import sys
 import textwrap
 from collections import Counter
 from collections.abc import Iterable
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ import click
 import msgspec
 
 from cli.exits import Exit
-from cli.options import config_option, json_option
+from cli.options import Duration, config_option, json_option
 from cli.progress import doing
 from cli.tables import WIDE
 
@@ -30,21 +31,21 @@ VERDICT, CHECK = 9, 16  # columns
 @config_option
 @click.option(
     "--wait",
-    type=click.FloatRange(min=0),
-    default=10.0,
+    type=Duration(),
+    default="10s",
     show_default=True,
-    metavar="SECONDS",
+    metavar="DURATION",
     help="How long to wait for a first reading.",
 )
 @click.option(
     "--thorough", is_flag=True, help="Look through a large store, too, and try how much the broker keeps."
 )
 @json_option
-def doctor(config: Path | None, *, wait: float, thorough: bool, as_json: bool) -> int:
+def doctor(config: Path | None, *, wait: timedelta, thorough: bool, as_json: bool) -> int:
     """Look at all that the daemon needs: files, clock, broker, certificates, permissions, readings.
 
     It connects as the daemon would, under a client id of its own, beside a running daemon. It
-    publishes one marked message on each topic of alerts, states and scores, for the machine
+    publishes one marked message on each topic of alerts, states, sensors and scores, for the machine
     anomalyd-doctor, and, where no reading comes, one on that of readings.
 
     Exits with 0 if nothing fails, 1 if something does, 69 if the broker cannot be reached, and 78 if
@@ -56,7 +57,7 @@ def doctor(config: Path | None, *, wait: float, thorough: bool, as_json: bool) -
     path = find(config, os.environ)
     found: list[Finding] = []
     try:
-        for finding in _findings(path, wait=wait, thorough=thorough):
+        for finding in _findings(path, wait=wait.total_seconds(), thorough=thorough):
             found.append(finding)
             if not as_json:
                 _print(finding)

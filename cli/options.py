@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,6 +19,27 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 PATH = click.Path(readable=False, path_type=Path)  # what cannot be read is no mistake in the command line
+
+
+class Duration(click.ParamType[timedelta]):
+    """A time span as the configuration has it."""
+
+    name = "duration"
+
+    def __init__(self, *, above_zero: bool = False) -> None:
+        self._above_zero = above_zero
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:  # noqa: ANN401 - as click has it
+        from config.problems import UnmetError
+        from config.quantities import parse_duration
+
+        try:
+            duration = parse_duration(value)
+        except UnmetError as unmet:
+            self.fail(f"{unmet.must}, got {value}" + (f"; {unmet.hint}" if unmet.hint else ""), param, ctx)
+        if self._above_zero and not duration:
+            self.fail(f"must be more than 0s, got {value}", param, ctx)
+        return duration
 
 
 def config_option(command: F) -> F:

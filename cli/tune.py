@@ -16,12 +16,19 @@ import msgspec
 from cli.exits import CommandError, Exit
 from cli.histories import read
 from cli.interrupts import deferred_interrupts
-from cli.options import PATH, config_option, files_argument, json_option, load_settings, machine_option
+from cli.options import (
+    PATH,
+    Duration,
+    config_option,
+    files_argument,
+    json_option,
+    load_settings,
+    machine_option,
+)
 from cli.outputs import check_writable, write
 from cli.progress import note, progress
 from cli.tables import print_table
-from config.problems import UnmetError, nearest
-from config.quantities import parse_duration
+from config.problems import nearest
 from detector.history import History
 from trainer.wording import counted, listed
 
@@ -38,21 +45,6 @@ WHY = {
     "everything_tried": "everything was tried",
     "interrupted": "stopped; what was found is kept",
 }
-
-
-class _Duration(click.ParamType[timedelta]):
-    """A time span as the configuration has it."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:  # noqa: ANN401 - as click has it
-        try:
-            duration = parse_duration(value)
-        except UnmetError as unmet:
-            self.fail(f"{unmet.must}, got {value}" + (f"; {unmet.hint}" if unmet.hint else ""), param, ctx)
-        if not duration:
-            self.fail(f"must be more than 0s, got {value}", param, ctx)
-        return duration
 
 
 @click.command(short_help="Find options of the trainer that suit a history.")
@@ -73,7 +65,7 @@ class _Duration(click.ParamType[timedelta]):
 @click.option("--trials", type=click.IntRange(min=1), metavar="N", help="Stop when the study holds N trials.")
 @click.option(
     "--time-budget",
-    type=_Duration(),
+    type=Duration(above_zero=True),
     metavar="10min",
     help="Stop after this time; the configured options are tried first, however long they take.  "
     "[default: 10min, or as long as --trials takes]",

@@ -135,6 +135,15 @@ class Alerts(Section, frozen=True):
         if within < after:
             raise UnmetError(f"must be at least alerts.open_after ({after})")
 
+    @rule("on_silence")
+    @staticmethod
+    def _silence_is_noticed(wanted: bool, before: Mapping[str, Any]) -> None:  # noqa: FBT001 - as rules have it
+        if wanted and before.get("silent_after", timedelta()) is None:
+            raise UnmetError(
+                "must be false while alerts.silent_after is off",
+                hint="a machine is silent only after a time without readings",
+            )
+
 
 class Range(msgspec.Struct, frozen=True):
     """The values that a sensor can show; infinite where it has no end."""

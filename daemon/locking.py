@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 LOCK = "daemon.lock"
+GLANCE = 0.5  # seconds; `anomalyd doctor` holds the lock for less, to see whether a daemon does
 
 
 class LockedError(Exception):
@@ -36,7 +38,7 @@ class StateLock:
         except OSError as error:
             raise OSError(f"{state_dir}: must be writable, got {error.strerror} for {path}") from error
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(self._file)
         except BlockingIOError as error:
             self._file.seek(0)
             holder = self._file.read().strip() or "unknown"
@@ -52,3 +54,21 @@ class StateLock:
     def release(self) -> None:
         """Gives the lock back."""
         self._file.close()
+
+
+def _take(file: IO[str]) -> None:
+    """Takes the lock.
+
+    Raises:
+        BlockingIOError: It is held for longer than by a doctor that looks whether it is.
+    """
+    until = time.monotonic() + GLANCE
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(GLANCE / 20)
+        else:
+            return

@@ -69,7 +69,7 @@ HINTS: Mapping[str, str] = {
     "packet_too_large": "let the broker take larger packets (Mosquitto: max_packet_size)",
     "quota_exceeded": "raise the broker's quota for this client",
     "connection_rate_exceeded": "let the broker take new connections more often",
-    "topic_name_invalid": "let the broker take the topics of status, state, scores and alerts",
+    "topic_name_invalid": "let the broker take the topics of status, state, sensors, scores and alerts",
     "banned": "let the broker allow this client again",
 }
 OWN_CERTIFICATE = ("UNKNOWN_CA", "BAD_CERTIFICATE", "CERTIFICATE_", "HANDSHAKE_FAILURE", "ACCESS_DENIED")

@@ -150,12 +150,14 @@ class Noted(msgspec.Struct, frozen=True, gc=False):
         value: What it has shown last; None where that is nothing.
         same: Samples in a row with that value.
         absent: Samples since then.
+        ailed: Newest slot at which something ailed it; None where nothing did.
     """
 
     left_out: int | None
     value: float | None
     same: int
     absent: int
+    ailed: int | None = None
 
 
 LONG_AGO = -(1 << 48)  # a slot before any window
@@ -163,6 +165,9 @@ LONG_AGO = -(1 << 48)  # a slot before any window
 
 class Watch:
     """The health of the sensors of many machines, whose samples it takes as they come.
+
+    What ails a sensor is told at once. It is healthy again once nothing has ailed it for the length of a
+    window, which is when all its values count again: one that crosses its limit each second is told once.
 
     Attributes:
         changes: By the number of a sample, what it changed; until `forget`.
@@ -177,6 +182,7 @@ class Watch:
         self._leaves_out = np.array([policy.leave_out and health in LIE for health in Health])
         self._stretches = nothing(0, self._width)
         self._told = np.zeros((0, self._width), np.int8)  # the health, as a code
+        self._ailed = np.zeros((0, self._width), np.int64)  # newest slot at which anything ailed it
         self._last = np.zeros((0, self._width), np.int64)  # newest slot at which values were left out
         self._concerned: set[int] = set()  # places with a sensor that is not healthy, or was a window ago
         self.watches = self._bounds.watches
@@ -187,12 +193,13 @@ class Watch:
         """Makes room for so many machines more."""
         self._stretches = np.concatenate([self._stretches, nothing(places, self._width)])
         self._told = np.concatenate([self._told, np.zeros((places, self._width), np.int8)])
+        self._ailed = np.concatenate([self._ailed, np.full((places, self._width), LONG_AGO)])
         self._last = np.concatenate([self._last, np.full((places, self._width), LONG_AGO)])
 
     def join(self, place: int) -> None:
         """Starts anew with the sensors of a machine."""
         self._stretches[place] = nothing(self._width)
-        self._told[place], self._last[place] = 0, LONG_AGO
+        self._told[place], self._ailed[place], self._last[place] = 0, LONG_AGO, LONG_AGO
         self._concerned.discard(place)
 
     def follow(
@@ -224,7 +231,7 @@ class Watch:
             self._judge(codes, found, groups, machines, in_order, (order + number).tolist())
 
     def _codes(self, found: Counted) -> NDArray[np.int8] | None:
-        """Each sensor's health at each sample, shape (N, F); None where all are healthy."""
+        """What ails each sensor at each sample, shape (N, F); None where nothing does."""
         bounds = self._bounds
         stuck = found.same > bounds.same
         silent = None if found.absent is None else found.absent > bounds.absent
@@ -248,9 +255,10 @@ class Watch:
         numbers: list[int],
     ) -> None:
         """Notes what has changed, and what counts as missing."""
-        before = groups.before(codes, self._told[machines])
-        for row, column in np.argwhere(codes != before).tolist():
-            health = HEALTHS[codes[row, column]]
+        told = self._held(codes, groups, machines, slots)
+        before = groups.before(told, self._told[machines])
+        for row, column in np.argwhere(told != before).tolist():
+            health = HEALTHS[told[row, column]]
             counts = found.absent if health is Health.SILENT else found.same
             assert counts is not None
             change = Change(
@@ -267,10 +275,29 @@ class Watch:
         missing = slots - last < self._length
         for row in np.flatnonzero(missing.any(axis=1)).tolist():
             self.left_out[numbers[row]] = missing[row]
-        self._told[machines], self._last[machines] = codes[groups.ends], last[groups.ends]
-        ongoing = (codes[groups.ends] != 0).any(axis=1) | missing[groups.ends].any(axis=1)
+        self._told[machines], self._last[machines] = told[groups.ends], last[groups.ends]
+        ongoing = (told[groups.ends] != 0).any(axis=1) | missing[groups.ends].any(axis=1)
         for place, goes_on in zip(machines.tolist(), ongoing.tolist(), strict=True):
             (self._concerned.add if goes_on else self._concerned.discard)(place)
+
+    def _held(
+        self,
+        codes: NDArray[np.int8],
+        groups: Groups,
+        machines: NDArray[np.intp],
+        slots: NDArray[np.int64],
+    ) -> NDArray[np.int8]:
+        """The health to tell, shape (N, F): what ails a sensor, and for a window's length what last did."""
+        rows = np.arange(len(codes))[:, None]
+        marks = np.where(codes != 0, rows, LOWEST)
+        marks[groups.starts] = np.maximum(marks[groups.starts], -1)
+        newest = groups.largest(marks)  # -1: it was before these samples
+        row = np.maximum(newest, 0)
+        here, group = newest >= 0, groups.of[:, 0]
+        ailed = np.where(here, slots[row, 0], self._ailed[machines][group])
+        last = np.where(here, np.take_along_axis(codes, row, axis=0), self._told[machines][group])
+        self._ailed[machines] = ailed[groups.ends]
+        return np.where(slots - ailed < self._length, last, 0).astype(np.int8)
 
     def forget(self) -> None:
         """Ends a batch: numbers start anew."""
@@ -292,10 +319,11 @@ class Watch:
         noted = {}
         for column in np.flatnonzero((self._told[place] != 0) | (self._last[place] > LONG_AGO)).tolist():
             value, same, absent = self._stretches[place, column].tolist()
-            last = int(self._last[place, column])
-            noted[column] = Noted(
-                None if last == LONG_AGO else last, None if isnan(value) else value, same, absent
+            left_out, ailed = (
+                None if slot == LONG_AGO else int(slot)
+                for slot in (self._last[place, column], self._ailed[place, column])
             )
+            noted[column] = Noted(left_out, None if isnan(value) else value, same, absent, ailed)
         return noted
 
     def restore(
@@ -317,6 +345,7 @@ class Watch:
             value = nan if one.value is None else one.value
             self._stretches[place, column] = (value, one.same, one.absent)
             self._last[place, column] = LONG_AGO if one.left_out is None else one.left_out
+            self._ailed[place, column] = LONG_AGO if one.ailed is None else one.ailed
         for column, health in told.items():
             self._told[place, column] = CODES[health]
         if noted or told:

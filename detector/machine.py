@@ -392,10 +392,14 @@ class Machine:
         )
 
     def _moved(self, noted: Noted, grid: Grid | None) -> Noted:
-        """The same with its slot on this machine's present grid."""
-        if noted.left_out is None or grid is None or self.grid is None:
+        """The same with its slots on this machine's present grid."""
+        if grid is None or self.grid is None:
             return noted
-        return msgspec.structs.replace(noted, left_out=self.grid.slot(grid.time(noted.left_out)))
+        left_out, ailed = (
+            None if slot is None else self.grid.slot(grid.time(slot))
+            for slot in (noted.left_out, noted.ailed)
+        )
+        return msgspec.structs.replace(noted, left_out=left_out, ailed=ailed)
 
     def _not_scored(self, at: int, reason: NotScoredReason, state: MachineState) -> list[Event]:
         return [NotScored(self.name, at, reason), *self._enter(state, at)]

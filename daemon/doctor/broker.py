@@ -37,7 +37,7 @@ class Broker:
         self._mqtt = settings.mqtt
         self._password = password
         self.five = settings.mqtt.version == "5"
-        self.user = settings.mqtt.username or "nobody"
+        self.user = settings.mqtt.username or "clients without a user name"
         self.name = f"{settings.mqtt.client_id}-doctor"  # not the daemon's, which would be thrown out
 
     def visit(self, purpose: str = "", **options: Any) -> Visit:  # noqa: ANN401 - handed on
@@ -119,7 +119,11 @@ class Broker:
     def publications(self, listener: Visit, *, running: bool) -> Findings:
         """Whether the broker takes what the daemon publishes; `listener` hears what comes back."""
         settings = self._settings
-        topics = {"alerts": settings.alerts.topic, "states": settings.state.topic}
+        topics = {
+            "alerts": settings.alerts.topic,
+            "states": settings.state.topic,
+            "sensor health": settings.sensors.topic,
+        }
         if settings.scores.publish:
             topics["scores"] = settings.scores.topic
         content = {"machine": SELF_TEST, "self_test": True, "at": payloads.iso(now())}
@@ -165,7 +169,7 @@ class Broker:
         return warning(check, found, f"set mqtt.version: 5; else {permission}")
 
     def permission(self, access: str, topic: str) -> str:
-        who = f"user {self.user}" if self._mqtt.username else "clients without a name"
+        who = f"user {self.user}" if self._mqtt.username else self.user
         return f"let {who} {access} {topic} (Mosquitto, acl_file: topic {access} {topic})"
 
     def queue(self) -> Findings:

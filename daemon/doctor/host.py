@@ -44,7 +44,7 @@ def _clock() -> Finding:
         return warning(
             "clock",
             "not synchronised: readings without a time get a wrong one, true ones may look like future ones",
-            "run an NTP client: timedatectl set-ntp true",
+            f"run an NTP client{': timedatectl set-ntp true' if Path(SYSTEMD).exists() else ''}",
         )
     error = int.from_bytes(timex.raw[MAXIMUM_ERROR : MAXIMUM_ERROR + 8], "little") / 1e6
     return ok("clock", f"synchronised, to {error:.2g} s or better")

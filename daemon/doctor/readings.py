@@ -40,6 +40,7 @@ def subscribe(settings: Settings, broker: Broker, listener: Visit) -> Findings:
         settings.status.topic,
         settings.alerts.topic,
         settings.state.topic,
+        settings.sensors.topic,
         settings.scores.topic,
     ):
         listener.subscribe(template.replace("{machine}", SELF_TEST), 1)

@@ -144,7 +144,8 @@ def _holder(folder: Path) -> int | None:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # given back at once
         except BlockingIOError:
-            return int(file.read().strip() or 0)
+            told = file.read(20).strip()
+            return int(told) if told.isdecimal() else 0
     return None
 
 

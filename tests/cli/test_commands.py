@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.dead_letters import dead_letters
 from cli.main import COMMANDS
 from cli.models import models
 from tests import plant
@@ -336,8 +337,9 @@ def test_the_packages_are_commands_as_well(module: str, usage: str) -> None:
 
 
 def test_the_help_of_every_command_names_its_options(anomalyd: Run) -> None:
-    commands: list[tuple[str, ...]] = [(name,) for name in COMMANDS if name != "models"]
-    commands += [("models", name) for name in models.commands]
+    groups = {"models": models, "dead-letters": dead_letters}
+    commands: list[tuple[str, ...]] = [(name,) for name in COMMANDS if name not in groups]
+    commands += [(group, name) for group, commands_of in groups.items() for name in commands_of.commands]
     for command in commands:
         ended = anomalyd(*command, "--help")
         assert ended.code == 0

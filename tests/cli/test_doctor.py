@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import json
 import os
@@ -20,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from daemon.doctor import host, rivals
+from daemon.doctor import Finding, host, rivals
 from daemon.intake import Message
 from daemon.store import Store, now
 from tests import plant
@@ -38,8 +39,8 @@ Answer = dict[str, list[dict[str, Any]]]
 def doctor(anomalyd: Callable[..., Ended]) -> Callable[..., tuple[int, Answer]]:
     """Runs `anomalyd doctor --json`; returns its exit code and what it found, by check."""
 
-    def run(setup: Setup, *options: str, wait: float = 0) -> tuple[int, Answer]:
-        ended = anomalyd("doctor", "--json", "--wait", wait, "--config", setup.file, *options)
+    def run(setup: Setup, *options: str, wait: int = 0) -> tuple[int, Answer]:
+        ended = anomalyd("doctor", "--json", "--wait", f"{wait}s", "--config", setup.file, *options)
         assert ended.err == ""
         answer = json.loads(ended.out)
         found: Answer = {}
@@ -112,7 +113,8 @@ def test_beside_a_running_daemon_all_is_looked_at_and_nothing_is_disturbed(
             "open files",
         ),
         *("service", "name", "port", "encryption", "login", "protocol", "limits", "session", "subscription"),
-        *("broker", "alerts", "states", "status", "readings", "machine clocks", "daemons", "queue"),
+        *("broker", "alerts", "states", "sensor health", "status", "readings", "machine clocks", "daemons"),
+        "queue",
     } == found.keys()
     doubtful = {check for check, each in found.items() if each[0]["verdict"] != "ok"}
     assert doubtful <= {"clock", "service", "disk"}, "these are the host's"
@@ -121,7 +123,7 @@ def test_beside_a_running_daemon_all_is_looked_at_and_nothing_is_disturbed(
     assert found["bundles"][0]["found"] == "1 champion, loaded and tried"
     assert found["queue"][0]["found"] == "all of 1100 messages were kept for a client that was away"
     assert re.fullmatch(r"\d+ of press in \d+\.\d s", found["readings"][0]["found"])
-    for kind in ("alert", "state"):
+    for kind in ("alert", "state", "sensor"):
         (marked,) = client.messages(f"anomalyd/anomalyd-doctor/{kind}")
         assert (marked["machine"], marked["self_test"]) == ("anomalyd-doctor", True)
     assert daemon.said("broker_lost") == []
@@ -287,7 +289,8 @@ def test_a_publication_that_is_denied_is_told_apart_from_those_that_are_not(
     setup = guarded("topic read plant/+/readings\ntopic write anomalyd/+/state\ntopic write anomalyd/status")
     code, found = doctor(setup)
     assert code == 1
-    assert failed(found) == {"alerts"}
+    assert failed(found) == {"alerts", "sensor health"}
+    assert "let user daemon write anomalyd/+/sensor" in found["sensor health"][0]["change"]
     assert found["alerts"][0] == {
         "check": "alerts",
         "verdict": "failure",
@@ -297,6 +300,12 @@ def test_a_publication_that_is_denied_is_told_apart_from_those_that_are_not(
         ),
     }
     assert "we may not read it, and need not" in found["states"][0]["found"]
+
+
+def test_who_logs_in_without_a_name_is_called_so(guarded: Callable[..., Setup], doctor: Doctor) -> None:
+    setup = guarded("topic readwrite #", username=None, password_file=None)
+    _, found = doctor(setup)
+    assert found["login"][0]["found"] == "the broker refuses clients without a user name: Not authorized"
 
 
 @pytest.mark.parametrize(
@@ -466,8 +475,12 @@ def test_a_daemon_that_hangs_is_a_failure(tmp_path: Path, doctor: Doctor) -> Non
         lock.write("1")
         lock.flush()
         _, found = doctor(setup)
+        lock.write("st")
+        lock.flush()
+        _, garbled = doctor(setup)
     assert found["daemon"][0]["verdict"] == "failure"
     assert found["daemon"][0]["found"].startswith("process 1 gave no sign of life")
+    assert garbled["daemon"][0]["found"].startswith("process 0 gave no sign of life")
     assert doctor(setup)[1]["daemon"][0]["found"] == "none runs here"
 
 
@@ -506,7 +519,7 @@ def test_on_a_terminal_no_line_is_wider_than_it(setup: Setup) -> None:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     process = subprocess.Popen(
-        [sys.executable, "-m", "cli", "doctor", "--wait", "0", "--config", setup.file],
+        [sys.executable, "-m", "cli", "doctor", "--wait", "0s", "--config", setup.file],
         cwd=ROOT,
         stdout=theirs,
         stderr=subprocess.PIPE,
@@ -568,6 +581,26 @@ def test_too_few_files_that_may_be_open_are_a_warning(tmp_path: Path, doctor: Do
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert found["open files"][0]["verdict"] == "warning"
     assert "this shell may have 100 open" in found["open files"][0]["found"]
+
+
+def test_a_clock_that_is_not_synchronised_is_a_warning_with_systemds_command_where_systemd_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(host.TIMEX))
+    monkeypatch.setattr(host, "UNSYNCHRONISED", here)
+    changes = []
+    for systemd in (tmp_path, tmp_path / "nowhere"):
+        monkeypatch.setattr(host, "SYSTEMD", str(systemd))
+        clock, *_ = host.examine(None)
+        assert isinstance(clock, Finding)
+        changes.append(clock.change)
+    assert changes == ["run an NTP client: timedatectl set-ntp true", "run an NTP client"]
+
+
+def test_a_wait_has_a_unit_like_every_duration(anomalyd: Callable[..., Ended]) -> None:
+    ended = anomalyd("doctor", "--wait", "3")
+    assert ended.code == 64
+    assert "must be a whole number with a unit of time, got 3; such as 500ms, 30s" in ended.err
 
 
 def test_where_systemd_runs_the_unit_must_be_there_and_enabled(

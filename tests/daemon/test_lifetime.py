@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import signal
 import socket
 import sqlite3
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from daemon.locking import StateLock
 from daemon.service import ALIVE
 from tests import plant
 from tests.conftest import Setup
@@ -40,6 +42,16 @@ def test_a_second_daemon_on_the_same_state_directory_is_refused(
     assert first.running
     first.kill()
     ready()
+
+
+def test_a_doctor_that_looks_at_the_lock_when_a_daemon_starts_is_no_second_daemon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = (tmp_path / "daemon.lock").open("w+")
+    fcntl.flock(look, fcntl.LOCK_SH)
+    monkeypatch.setattr("daemon.locking.time.sleep", lambda _: look.close())  # it goes meanwhile
+    StateLock(tmp_path).release()
+    assert look.closed
 
 
 def test_a_bad_configuration_ends_with_78_and_every_problem(

@@ -76,7 +76,8 @@ class Watching:
     made: Manifest
     policy: HealthPolicy
     samples: list[tuple[int, Row]] = field(default_factory=list)
-    health: list[list[Health]] = field(default_factory=list)  # of each sensor, after each sample
+    health: list[list[Health]] = field(default_factory=list)  # what ails each sensor at each sample
+    told: list[Health] = field(default_factory=list)  # of each sensor, after the newest sample
     begun: int = 0  # samples before the clock was set back
 
     def judge(self, slot: int, row: Row) -> list[tuple[Health, float, int, tuple[float | None, ...]]]:
@@ -84,7 +85,18 @@ class Watching:
         self.samples.append((slot, row))
         found = [self.sensor(i, name) for i, name in enumerate(self.made.sensors)]
         self.health.append([health for health, *_ in found])
+        found = [
+            one if one[0] != Health.OK else self.healthy_again(i, slot, one) for i, one in enumerate(found)
+        ]
+        self.told = [health for health, *_ in found]
         return found
+
+    def healthy_again(
+        self, i: int, slot: int, found: tuple[Health, float, int, tuple[float | None, ...]]
+    ) -> tuple[Health, float, int, tuple[float | None, ...]]:
+        """The same, but for the health that was told before while what ailed lies in the window."""
+        ailing = self.in_window(i, slot, frozenset(Health) - {Health.OK})
+        return (self.told[i], *found[1:]) if ailing else found
 
     def sensor(self, i: int, name: str) -> tuple[Health, float, int, tuple[float | None, ...]]:
         column = [row[i] for _, row in self.samples]
@@ -113,13 +125,14 @@ class Watching:
 
     def left_out(self, end: int) -> list[bool]:
         """The sensors that were not healthy at any sample of the window that ends in a slot."""
-        return [
-            any(
-                self.policy.leave_out and health[i] in LIE and end - self.made.window.length < slot <= end
-                for (slot, _), health in list(zip(self.samples, self.health, strict=True))[self.begun :]
-            )
-            for i in range(len(self.made.sensors))
-        ]
+        return [self.policy.leave_out and self.in_window(i, end, LIE) for i in range(len(self.made.sensors))]
+
+    def in_window(self, i: int, end: int, healths: frozenset[Health]) -> bool:
+        """Whether a sensor was so at any sample of the window that ends in a slot."""
+        return any(
+            health[i] in healths and end - self.made.window.length < slot <= end
+            for (slot, _), health in list(zip(self.samples, self.health, strict=True))[self.begun :]
+        )
 
 
 @dataclass
@@ -139,7 +152,7 @@ class Following:
 
     def sense(self, at: int, slot: int, row: Row) -> None:
         """Says whose health has changed."""
-        before = self.watching.health[-1] if self.watching.health else [Health.OK] * len(row)
+        before = self.watching.told or [Health.OK] * len(row)
         changed = False
         for i, (health, value, count, limit) in enumerate(self.watching.judge(slot, row)):
             if health == before[i]:

@@ -95,10 +95,20 @@ def test_the_window_forgets_a_sensor_that_lied_once_the_lie_has_left_it() -> Non
     rows = [[0.1 * i, 99.0 if i == 5 else 0.2 * i] for i in range(12)]
     target = pipeline(detector(made), health=HealthPolicy(limits={"load": (0, 10)}))
     events = target.on_readings(whole(made.sensors, rows))
-    assert of_sensors(events) == [(5, "load", Health.OUT_OF_RANGE), (6, "load", Health.OK)]
+    assert of_sensors(events) == [(5, "load", Health.OUT_OF_RANGE), (8, "load", Health.OK)]
     left_out = [(e.at - START) // SECOND for e in events if isinstance(e, Scored) and e.imputed]
     assert left_out == [5, 6, 7]
     assert {e.coverage for e in events if isinstance(e, Scored) and e.imputed} == {0.5}
+
+
+@pytest.mark.parametrize("leave_out", [True, False])
+def test_a_sensor_that_crosses_its_limit_all_the_time_is_told_once(*, leave_out: bool) -> None:
+    made = manifest(window=WindowSpec(length=3))
+    rows = [[0.1 * i, 99.0 if 5 <= i < 50 and i % 2 else 0.2 * i] for i in range(60)]
+    target = pipeline(detector(made), health=HealthPolicy(limits={"load": (0, 20)}, leave_out=leave_out))
+    events = [event for one in whole(made.sensors, rows) for event in target.on_readings([one])]
+    assert of_sensors(events) == [(5, "load", Health.OUT_OF_RANGE), (52, "load", Health.OK)]
+    assert [event.since for event in events if isinstance(event, SensorChanged)] == [START + 5 * SECOND] * 2
 
 
 def test_a_hole_in_the_data_is_no_standing_still() -> None:
@@ -124,8 +134,9 @@ def test_a_stuck_sensor_stays_stuck_under_the_next_bundle_and_is_told_once() -> 
     events = target.on_readings(stream[15:])
     assert of_sensors(events) == []
     assert {event.imputed for event in events if isinstance(event, Scored)} == {("load",)}
-    recovered = target.on_readings(whole(made.sensors, [*rows, [0, 9]])[30:])
-    assert of_sensors(recovered) == [(30, "load", Health.OK)]
+    length = made.window.length
+    recovered = target.on_readings(whole(made.sensors, [*rows, *([0, i] for i in range(length))])[30:])
+    assert of_sensors(recovered) == [(29 + length, "load", Health.OK)]
 
 
 def test_a_sensor_that_is_no_longer_watched_is_healthy_for_the_next_process() -> None:
@@ -138,7 +149,7 @@ def test_a_sensor_that_is_no_longer_watched_is_healthy_for_the_next_process() ->
     written = msgspec.msgpack.decode(msgspec.msgpack.encode(machine.snapshot()), type=Snapshot)
     for policy, told in (
         (HealthPolicy(stuck_after=None), []),
-        (HealthPolicy(stuck_after=60_000), [(10, "load", Health.OK)]),
+        (HealthPolicy(stuck_after=60_000), [(9 + made.window.length, "load", Health.OK)]),
         (HealthPolicy(stuck_after=5_000), []),
     ):
         fresh = pipeline(detector(made), health=policy)
