@@ -16,8 +16,8 @@ from bench.inside import BATCH, inside
 from bench.receiving import Case, alone, prepared, whole
 from bench.results import Result, Table
 from bench.stage import Plant, messages, progress
+from daemon.clock import now
 from daemon.intake import Message
-from daemon.store import now
 
 MACHINES = (1, 1000)
 READINGS = 30_000

@@ -11,12 +11,13 @@ from config import load
 from config.policies import alert_policy, health_policy, stream_policy
 from daemon import logs
 from daemon.announcing import Announcer
+from daemon.clock import now
 from daemon.connection import Connection
 from daemon.decoding import Decoder
 from daemon.intake import Intake, Message
 from daemon.publisher import Publisher
 from daemon.service import Service
-from daemon.store import Store, now
+from daemon.store import Store
 from daemon.tally import Tally
 from detector.pipeline import Pipeline
 from registry.champions import Registry

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -84,12 +85,18 @@ def _printable(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def _harmless(payload: bytes) -> str:
+    """A payload may hold anything, and a terminal obeys some of it."""
+    text = payload.decode(errors="backslashreplace")
+    return "".join(each if each.isprintable() or each in "\n\t" else ascii(each)[1:-1] for each in text)
+
+
 @dead_letters.command()
 @click.argument("number", type=int)
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print it with its topic and reason.")
 def show(number: int, config: Path | None, *, as_json: bool) -> None:
-    """A message's payload as it came, its first 16 KiB."""
+    """A message's payload as it came, its first 16 KiB; on a terminal with its control codes escaped."""
     with _opened(config) as store:
         letter = next(store.letters([number]), None) if store else None
     if letter is None:
@@ -97,7 +104,7 @@ def show(number: int, config: Path | None, *, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode(_fields(letter)).decode())
     else:
-        click.echo(letter.payload, nl=False)
+        click.echo(_harmless(letter.payload) if sys.stdout.isatty() else letter.payload, nl=False)
 
 
 @dead_letters.command()

@@ -127,7 +127,11 @@ def rollback(machine: str | None, config: Path | None, *, as_json: bool) -> None
 @config_option
 @json_option
 def pin(machine: str | None, config: Path | None, *, as_json: bool) -> None:
-    """Keep trainings from replacing the champion; promote and rollback still do."""
+    """Keep trainings from replacing the champion; promote and rollback still do.
+
+    Without --machine it is the shared champion that stays; a training for one machine may still give that
+    machine a champion of its own.
+    """
     _set_pin(machine, config, pinned=True, as_json=as_json)
 
 

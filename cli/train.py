@@ -107,6 +107,8 @@ def _described(turn: Turn, settings: Settings, machine: str | None) -> Iterator[
     yield "decision", f"{'' if turn.decision.promote else 'not '}in service: {turn.decision.text}"
     if turn.pruned:
         yield "deleted", f"{counted(len(turn.pruned), 'old bundle')} (bundles.max_size)"
+    if turn.prune_failed:
+        yield "not deleted", f"old bundles (bundles.max_size): {turn.prune_failed}"
     if "report.html" in turn.trained.files:
         yield "report", str(settings.state_dir / "bundles" / manifest.id / "report.html")
 
@@ -260,6 +262,7 @@ def summary(turn: Turn) -> dict[str, Any]:
         "text": turn.decision.text,
         "champion_before": turn.champion,
         "pruned": turn.pruned,
+        "prune_failed": turn.prune_failed,
         "sensors": manifest.sensors,
         "window": manifest.window.length,
         "interval_ms": manifest.grid.interval,

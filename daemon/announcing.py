@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from daemon import payloads
+from daemon.clock import now
 from daemon.publisher import Outgoing
-from daemon.store import now
 from detector.alerts import Change
 from detector.events import (
     AlertChanged,
@@ -119,10 +119,9 @@ class Announcer:
         topic = _topic(self.settings.state.topic, event.machine)
         self._publisher.offer(Outgoing(topic, payloads.state(event), retain=True))
 
-    def forget(self, machine: str) -> None:
-        """Takes a machine's retained state away from the broker, which an empty message does."""
-        topic = _topic(self.settings.state.topic, machine)
-        self._publisher.offer(Outgoing(topic, b"", retain=True))
+    def withdrawal(self, machine: str) -> tuple[str, bytes]:
+        """What takes a machine's retained state away from the broker, for the outbox: an empty message."""
+        return _topic(self.settings.state.topic, machine), b""
 
     def states(self, pipeline: Pipeline, names: Iterable[str] | None = None) -> None:
         """Tells of the present state of all machines, or of some."""

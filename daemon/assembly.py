@@ -16,6 +16,7 @@ from config import ConfigError, load, read_password
 from config.policies import alert_policy, health_policy, milliseconds, stream_policy
 from daemon import failpoints, logs, payloads, reasons
 from daemon.announcing import Announcer
+from daemon.clock import now
 from daemon.connection import Connection, topic_filter
 from daemon.decoding import Decoder
 from daemon.intake import Intake
@@ -27,7 +28,7 @@ from daemon.recovery import retained_alerts
 from daemon.retraining import Retraining
 from daemon.service import ALIVE, RETRY, Service
 from daemon.serving import Serving
-from daemon.store import Store, now
+from daemon.store import Store
 from daemon.tally import Tally
 from detector.pipeline import Champions, Pipeline
 from registry.champions import Registry
@@ -78,6 +79,8 @@ class Daemon:
         self._settings = settings
         self._lock = StateLock(settings.state_dir)
         self._reload_asked = False
+        self._champions: Champions | None = None  # to be put into service
+        self._swap_again_at = 0.0  # by the monotonic clock
         self._version = version("anomalyd")
         tally = Tally(time.monotonic)
         self._store, former = _open_store(settings, tally)
@@ -191,9 +194,12 @@ class Daemon:
             notify("READY=1")
         self._service.step()
         self._retraining.tick(now())
-        champions = self._serving.changed()
-        if champions is not None:
-            self._service.swap_champions(champions, self._serving.recent)
+        self._champions = self._serving.changed() or self._champions
+        if self._champions is not None and time.monotonic() >= self._swap_again_at:
+            if self._service.swap_champions(self._champions, self._serving.recent):
+                self._champions = None
+            else:
+                self._swap_again_at = time.monotonic() + RETRY
             self._service.set_problem("bundles", self._serving.problem)
 
     def stop(self) -> None:

@@ -12,11 +12,11 @@ import paho.mqtt.client as paho
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from daemon import losses, reasons
+from daemon.clock import now, steady
 from daemon.intake import Connected, Disconnected, Message, Published, Subscribed, Unsubscribed
 from daemon.login import LARGEST_PACKET, RECEIVE_MAXIMUM, connect_options, new_client
 from daemon.losses import Loss
 from daemon.rivalry import SHORT, USUAL, Rivalry
-from daemon.store import now
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -214,7 +214,16 @@ class Connection:
         # One byte too many is enough to refuse it.
         payload = bytes(message.payload[: self._settings.readings.max_payload + 1])
         self._intake.put(
-            Message(topic, payload, now(), message.qos, message.mid, self.generation, message.retain)
+            Message(
+                topic,
+                payload,
+                now(),
+                message.qos,
+                message.mid,
+                self.generation,
+                message.retain,
+                arrived=steady(),
+            )
         )
 
     def _on_publish(

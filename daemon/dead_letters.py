@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from daemon.bounds import KEPT_PAYLOAD, OUTBOX_FULL, UNDELIVERABLE
+from daemon.decoding import RefusalReason
 from daemon.opening import StoreError
 from daemon.schema import SCHEMA
 
@@ -48,6 +49,8 @@ class Letter(msgspec.Struct, frozen=True):
             return "it is an alert of ours, which the broker would not take"
         if len(self.payload) >= KEPT_PAYLOAD:
             return f"only its first {KEPT_PAYLOAD} bytes were kept"
+        if self.reason == RefusalReason.TOO_LARGE:
+            return "it was too large to be taken whole"
         return None
 
 

@@ -22,6 +22,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
         mid: The broker's number of the message, valid within one connection.
         generation: The connection that brought it.
         retained: Whether the broker had kept it for who subscribes, so that it may be old.
+        arrived: When it came by a clock that nobody sets; see `daemon.clock.steady`.
     """
 
     topic: str
@@ -31,6 +32,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     mid: int
     generation: int
     retained: bool = False
+    arrived: int | None = None
 
 
 class Connected(msgspec.Struct, frozen=True, gc=False):

@@ -214,6 +214,9 @@ class Server:
                 self.end_headers()
                 self.wfile.write(body)
 
+            def version_string(self) -> str:
+                return PREFIX
+
             def log_message(self, *_: object) -> None: ...
 
         self._server = _Listener(address, Handler)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from daemon.tally import Tally
 
 PERMIT = "let mqtt.username publish there (Mosquitto: topic write, in acl_file)"
+LOOK = 1.0  # seconds between looks at all that is refused: it may be thousands of topics
 RETRY_REFUSED = 60.0  # seconds until what the broker refused is tried again: its permissions may have changed
 
 
@@ -33,6 +34,11 @@ class Outgoing(msgspec.Struct, frozen=True, gc=False):
     number: int | None = None
 
 
+def stored(number: int, topic: str, payload: bytes) -> Outgoing:
+    """A publication of the outbox; one without a payload ends what the broker retains there."""
+    return Outgoing(topic, payload, retain=not payload, number=number)
+
+
 @dataclass(slots=True)
 class _Held:
     """A topic that the broker refused: one message is tried again, the others wait for its answer."""
@@ -41,6 +47,10 @@ class _Held:
     retry_at: float
     waiting: list[Outgoing] = field(default_factory=list)
     trial: Outgoing | None = None
+
+    def waits(self, *, stored: bool) -> bool:
+        """Whether a message waits that is stored, or is not."""
+        return bool(self.waiting) and (self.waiting[0].number is not None) is stored
 
 
 class Publisher:
@@ -64,6 +74,9 @@ class Publisher:
         self._most = self._largest = 0
         self._one_by_one_until = 0.0  # by the clock
         self._tried_at = {True: -RETRY_REFUSED, False: -RETRY_REFUSED}  # of what is stored, and of the rest
+        self._due: dict[bool, deque[_Held]] = {True: deque(), False: deque()}  # as of the last look
+        self._looked_at = {True: -LOOK, False: -LOOK}
+        self._permitted_at = -RETRY_REFUSED  # when a topic was taken that had been refused
 
     def connected(self) -> bool:
         """Whether the connection that was last heard of still stands."""
@@ -78,9 +91,9 @@ class Publisher:
         self._in_flight.clear()
         for held in self._held.values():
             held.waiting, held.trial = [], None
-        self._waiting = deque(
-            Outgoing(topic, payload, retain=False, number=number) for number, topic, payload in unsent
-        )
+        for due in self._due.values():
+            due.clear()
+        self._waiting = deque(stored(*row) for row in unsent)
 
     def offer(self, outgoing: Outgoing) -> None:
         """Puts a message at the end; without a connection it is dropped, since `restart` brings it again."""
@@ -147,17 +160,32 @@ class Publisher:
         """
         now = self._clock()
         for stored in (False, True):
-            due = [
-                held
-                for held in self._held.values()
-                if held.waiting and now >= held.retry_at and (held.waiting[0].number is not None) is stored
-            ]
-            if due and now >= self._tried_at[stored] + RETRY_REFUSED:
-                held = min(due, key=lambda held: held.retry_at)
+            if now < self._tried_at[stored] + RETRY_REFUSED:
+                continue
+            held = self._next_due(now, stored=stored)
+            if held is not None:
                 self._tried_at[stored] = now
                 held.retry_at = now + RETRY_REFUSED
                 held.trial = held.waiting.pop(0)
                 self._waiting.appendleft(held.trial)
+
+    def _next_due(self, now: float, *, stored: bool) -> _Held | None:
+        """The topic that was refused longest ago, of those that may be tried."""
+        due = self._due[stored]
+        if not due and now >= self._looked_at[stored] + LOOK:
+            self._looked_at[stored] = now
+            found = (
+                held
+                for held in self._held.values()
+                if held.waits(stored=stored)
+                and (now >= held.retry_at or held.retry_at - RETRY_REFUSED < self._permitted_at)
+            )
+            due.extend(sorted(found, key=lambda held: held.retry_at))
+        while due:
+            held = due.popleft()
+            if held.waits(stored=stored):
+                return held
+        return None
 
     def settle(self, notice: Published) -> int | None:
         """Takes the broker's answer; returns the outbox number that is now sent, if any."""
@@ -179,11 +207,18 @@ class Publisher:
         self._tally.figures.publications += 1
         if held is not None and held.trial is outgoing:
             del self._held[outgoing.topic]
-            for other in self._held.values():  # they may be permitted now as well
-                other.retry_at = self._clock()
-            self._tried_at = dict.fromkeys(self._tried_at, self._clock() - RETRY_REFUSED)
+            self._permit(self._clock())
             self._waiting.extendleft(reversed(held.waiting))
         return outgoing.number
+
+    def _permit(self, now: float) -> None:
+        """Has all topics tried that were refused before: they may be permitted now as well."""
+        if now >= self._permitted_at + LOOK:  # else those that were found then are still tried
+            for stored, due in self._due.items():
+                due.clear()
+                self._looked_at[stored] = now - LOOK
+        self._permitted_at = now
+        self._tried_at = dict.fromkeys(self._tried_at, now - RETRY_REFUSED)
 
     def problem(self) -> str | None:
         """What the broker does not let us publish; None if it takes everything."""

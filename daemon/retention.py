@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
+from typing import TypeVar
 
+T = TypeVar("T")
+
+TURNS = 60  # steps in which all machines are looked at
+FEWEST = 100  # machines looked at in a step, as far as there are any: 4 ms
 STEP = 20_000  # rows deleted at once: 20 to 40 ms, so that readings never wait long
 SHARES = 50  # of a machine's time, of which one goes at once when the file is too large
 
@@ -15,6 +20,12 @@ class Retention:
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
         self._turn = 0
+
+    def share(self, machines: Sequence[T]) -> Sequence[T]:
+        """Those of all machines whose turn it is."""
+        most = min(len(machines), max(FEWEST, -(-len(machines) // TURNS)))
+        start = self._turn % max(1, len(machines))
+        return (*machines[start:], *machines[:start])[:most]
 
     def prune(
         self,
@@ -29,7 +40,7 @@ class Retention:
         """Deletes a step of what is too old or too much.
 
         Args:
-            machines: Numbers of all machines.
+            machines: Numbers of those whose turn it is.
             ended: When those of them that are former numbers came to an end; their readings age all the same.
             silent: Those of which all readings go.
             keep: Milliseconds that a machine's readings are kept, counted from its newest.
@@ -45,10 +56,9 @@ class Retention:
         )
         too_large = (pages - free) * size > max_size
         old = over = 0
-        for _ in machines:
+        for machine in machines:
             if old + over >= STEP:
                 break
-            machine = machines[self._turn % len(machines)]
             self._turn += 1
             oldest, newest = self._span(machine)
             if newest is None or oldest is None:
@@ -62,20 +72,16 @@ class Retention:
             elif too_large:
                 share = oldest + (newest - oldest) // SHARES + 1
                 over += self._delete(machine, share, STEP - old - over)
-            execute(
-                "DELETE FROM alerts WHERE machine = ?1 "
-                "AND closed_at < (SELECT min(at) FROM readings WHERE machine = ?1)",
-                (machine,),
-            )
         return old, over
 
-    def forget(self, machine: int) -> bool:
-        """Forgets a machine once all its readings are gone; returns whether it was."""
-        if self._span(machine) != (None, None):
-            return False
+    def empty(self, machine: int) -> bool:
+        """Whether no reading of a machine is left."""
+        return self._span(machine) == (None, None)
+
+    def forget(self, machine: int) -> None:
+        """Forgets a machine of which no reading is left."""
         self._database.execute("DELETE FROM alerts WHERE machine = ?", (machine,))
         self._database.execute("DELETE FROM machines WHERE id = ?", (machine,))
-        return True
 
     def _span(self, machine: int) -> tuple[int | None, int | None]:
         """Times of a machine's oldest and newest readings."""
@@ -92,7 +98,7 @@ class Retention:
         self._database.execute("DELETE FROM former WHERE machine = ?", (former,))
 
     def _delete(self, machine: int, until: int, most: int) -> int:
-        """Deletes a machine's readings before a time, about `most` of them."""
+        """Deletes a machine's readings before a time, about `most` of them, and the alerts of their time."""
         step = self._database.execute(
             "SELECT at FROM readings WHERE machine = ? AND at < ? ORDER BY at LIMIT 1 OFFSET ?",
             (machine, until, most),
@@ -100,4 +106,10 @@ class Retention:
         if step is not None:
             (until,) = step
         statement = "DELETE FROM readings WHERE machine = ? AND at < ?"
-        return self._database.execute(statement, (machine, until)).rowcount
+        gone = self._database.execute(statement, (machine, until)).rowcount
+        self._database.execute(
+            "DELETE FROM alerts WHERE machine = ?1 "
+            "AND closed_at < (SELECT min(at) FROM readings WHERE machine = ?1)",
+            (machine,),
+        )
+        return gone

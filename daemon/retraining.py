@@ -30,6 +30,7 @@ DECISION = (
     "reason",
     "text",
     "pruned",
+    "prune_failed",
 )  # of a turn's answer, what a log needs
 LOWEST_PRIORITY = 19
 STOP_WITHIN = 0.5  # seconds for a child to end by itself

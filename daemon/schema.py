@@ -99,5 +99,9 @@ def _fifth(database: sqlite3.Connection) -> None:
     )
 
 
-STEPS = (_first, _second, _third, _fourth, _fifth)
+# A dead letter that the broker had retained has no time of its own, however often it is read.
+_sixth = _make("ALTER TABLE dead_letters ADD COLUMN retained INTEGER NOT NULL DEFAULT FALSE")
+
+
+STEPS = (_first, _second, _third, _fourth, _fifth, _sixth)
 SCHEMA = len(STEPS)

@@ -7,19 +7,20 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import msgspec
 import structlog
 
 from daemon import losses, reasons
+from daemon.clock import HostClock, now, steady
 from daemon.decoding import Refusal, RefusalReason
 from daemon.failpoints import failpoint
 from daemon.following import follow, read
 from daemon.intake import Connected, Disconnected, Published, Subscribed, Unsubscribed
 from daemon.link import Link
 from daemon.notify import notify
-from daemon.publisher import Outgoing
+from daemon.publisher import stored
 from daemon.recovery import ASKED, adopt
 from daemon.replaying import Replaying
-from daemon.store import now
 from daemon.transaction import Transaction
 from daemon.upkeep import Upkeep
 from detector.alerts import Change
@@ -46,7 +47,6 @@ MOST = 1000  # messages in one step: enough to fill batches, few enough to keep 
 APART = 0.004  # seconds from one step to the next, so that under load a commit is worth its while
 TICK = 1.0  # seconds between looks at the clock, and that a step waits for the first message
 ALIVE = "alive"  # file in the state directory whose age is that of the last sign of life
-STEP = 1000  # milliseconds; less is a clock that is being slewed, or a late look at it
 RETRY = 0.25  # seconds until a full disk is tried again
 RESUBSCRIBE = 60.0  # seconds until a refused subscription is asked for again
 PERMIT_READING = "let mqtt.username read there (Mosquitto: topic read, in acl_file)"
@@ -84,13 +84,14 @@ class Service:
         self._replaying = Replaying(store, tally)
         self._upkeep = Upkeep(store, publisher, announcer, tally)
         self.stopping = False
-        self._offset = now() - time.monotonic_ns() // 1_000_000
+        self._clock = HostClock(now, steady)
         self._stepped = self._ticked = self._subscribed = 0.0
         self._still = 0  # looks at a network thread that did nothing
         self._sent: list[int] = []
         self._undeliverable: list[tuple[int, str]] = []
         self._retained_alerts = retained_alerts
         self._unanswered = 0  # times that the broker was asked for them
+        self._connected: Connected | None = None  # a connection that what is unsent could not be read for
 
     def step(self) -> None:
         """Takes what has arrived, waiting a tick for the first of it, and deals with it."""
@@ -102,12 +103,12 @@ class Service:
         for notice in notices:
             self._hear(notice)
         transaction = Transaction(sent=self._sent, undeliverable=self._undeliverable)
+        self._look_at_clock(transaction)
         events = self._follow(messages, transaction) if messages else []
-        taken = len(transaction.readings)
         ticks = time.monotonic() - self._ticked >= TICK
         if ticks:
             events += self._replay(transaction)
-            events += self._tick()
+            events += self._tick(transaction)
         self._record(events, transaction)
         # What the broker took is noted with the next readings: a commit of its own would hold them up.
         due = ticks or transaction.urgent()
@@ -123,14 +124,11 @@ class Service:
         self._connection.acknowledge(messages)
         if messages:
             failpoint("acknowledged")
-        stored = [
-            Outgoing(topic, payload, retain=False, number=number)
-            for number, (topic, payload) in zip(numbers, transaction.outgoing, strict=True)
-        ]
-        self._announcer.events(events, stored, self.pipeline)
+        outgoing = [stored(n, *each) for n, each in zip(numbers, transaction.outgoing, strict=True)]
+        self._announcer.events(events, outgoing, self.pipeline)
         self._undeliverable += self._publisher.pump()
+        self._tally.figures.readings += len(transaction.readings)
         if messages:
-            self._tally.figures.readings += taken
             self._measure(messages[0].received_at, len(messages))
 
     def _measure(self, oldest: int, number: int) -> None:
@@ -172,11 +170,21 @@ class Service:
                 maximum_packet_size=notice.maximum_packet_size,
             )
             self._link.made(notice, known=bool(self._store.machines()))
-            settled = {*self._sent, *(number for number, _ in self._undeliverable)}
-            unsent = [row for row in self._store.unsent() if row[0] not in settled]
-            self._publisher.restart(notice, unsent)
-            self._announcer.status(self.pipeline.champions)
-            self._announcer.states(self.pipeline)
+            self._publish_anew(notice)
+
+    def _publish_anew(self, notice: Connected) -> None:
+        """Begins a connection with what is stored and unsent, and with what the broker retains."""
+        try:
+            unsent = self._store.unsent()
+        except sqlite3.Error as error:  # again at the next tick
+            self._store_failed(error, "publish")
+            self._connected = notice
+            return
+        self._connected = None
+        settled = {*self._sent, *(number for number, _ in self._undeliverable)}
+        self._publisher.restart(notice, [row for row in unsent if row[0] not in settled])
+        self._announcer.status(self.pipeline.champions)
+        self._announcer.states(self.pipeline)
 
     def _take(self) -> tuple[list[Message], list[Notice]]:
         """What has arrived; no messages until a new store has what the broker knows of a damaged one."""
@@ -205,7 +213,7 @@ class Service:
         """Messages to events; fills the transaction's readings and refusals."""
         self._link.heard()
         readings = []
-        for message in messages:
+        for message in map(self._timed, messages):
             decoded = read(message, self._decoder, self._store)
             if isinstance(decoded, Refusal):
                 if decoded.reason is not RefusalReason.SELF_TEST:
@@ -218,6 +226,15 @@ class Service:
         transaction.texts = self._decoder.new_texts()
         return follow(self.pipeline, readings, transaction)
 
+    def _timed(self, message: Message) -> Message:
+        """The same, arrived by the clock as it is set now: who waited may have seen another one."""
+        if message.arrived is None:
+            return message
+        moment = self._clock.moment(message.received_at, message.arrived)
+        if moment == message.received_at:
+            return message
+        return msgspec.structs.replace(message, received_at=moment)
+
     def _replay(self, transaction: Transaction) -> list[Event]:
         """Takes dead letters that are wanted once more."""
         try:
@@ -226,13 +243,15 @@ class Service:
             self._store_failed(error, "replay")
             return []
 
-    def _tick(self) -> list[Event]:
-        """Looks at the clock."""
+    def _tick(self, transaction: Transaction) -> list[Event]:
+        """Does what is to be done every second; adds to the transaction which machines are forgotten."""
         self._ticked = time.monotonic()
         overflowed = self._intake.overflowed()
         if overflowed:
             self._tally.count("message_dropped", "intake_full", overflowed)
         self._revive()
+        if self._connected is not None:
+            self._publish_anew(self._connected)
         if "subscription" in self._announcer.problems and self._ticked - self._subscribed >= RESUBSCRIBE:
             self._subscribed = self._ticked
             self._connection.subscribe()
@@ -241,20 +260,18 @@ class Service:
         self._tally.flush()
         damage = self._store.damage
         self.set_problem("damage", damage.problem(now()) if damage else None)
-        events = self._upkeep.step(self._settings.store, self.pipeline)
+        events = self._upkeep.step(self._settings.store, self.pipeline, transaction)
         self._show_life()
-        at = now()
-        return events + self.pipeline.on_tick(at, step=self._step_of_clock(at))
+        return events + self.pipeline.on_tick(self._look_at_clock(transaction))
 
-    def _step_of_clock(self, at: int) -> int:
-        """Milliseconds by which this host's clock was set forward (or back, below 0) since the last tick."""
-        offset = at - time.monotonic_ns() // 1_000_000
-        step, self._offset = offset - self._offset, offset
-        if abs(step) < STEP:
-            return 0
-        direction = "forward" if step > 0 else "back"
-        self._tally.report("clock_stepped", direction, level="warning", seconds=step / 1000)
-        return step
+    def _look_at_clock(self, transaction: Transaction) -> int:
+        """The time by this host's clock; if that was set, the pipeline takes it into account."""
+        at, step = self._clock.look()
+        if step:
+            direction = "forward" if step > 0 else "back"
+            self._tally.report("clock_stepped", direction, level="warning", seconds=step / 1000)
+            transaction.touched.update(self.pipeline.shift_clock(step))
+        return at
 
     def _revive(self) -> None:
         if self._connection.revive():
@@ -285,13 +302,22 @@ class Service:
 
     def swap_champions(
         self, champions: Champions, recent: Callable[[str, Detector], Iterable[Reading]]
-    ) -> None:
-        """Puts other bundles into service, between two steps; see `Pipeline.swap`."""
-        changed = self.pipeline.swap(champions, recent)
+    ) -> bool:
+        """Puts other bundles into service, between two steps; see `Pipeline.swap`.
+
+        Returns:
+            Whether it did; if the disk refuses, nothing is changed.
+        """
+        try:
+            changed = self.pipeline.swap(champions, recent)
+        except sqlite3.Error as error:
+            self._store_failed(error, "swap")
+            return False
         failpoint("champions_swapped")
         structlog.get_logger().info("champions_swapped", machines=len(changed))
         self._announcer.status(champions)
         self._announcer.states(self.pipeline, changed)
+        return True
 
     def reconfigure(self, settings: Settings, decoder: Decoder, pipeline: Pipeline) -> None:
         """Goes on with other settings, between two steps."""

@@ -13,13 +13,14 @@ import numpy as np
 from daemon.bounds import (
     KEPT_PAYLOAD,
     UNDELIVERABLE,
+    Bounds,
     Limits,
     Pruned,
     bury,
-    prune_dead_letters,
-    prune_outbox,
 )
+from daemon.clock import now
 from daemon.failpoints import failpoint
+from daemon.hearing import Hearing
 from daemon.intake import Message
 from daemon.opening import StoreFile, unusable
 from daemon.retention import Retention
@@ -42,7 +43,6 @@ NEW_MACHINE = (
     "INSERT INTO machines (id, name, heard_at) SELECT 1 + ifnull(max(machine), 0), ?, ? FROM numbers"
 )
 APART = 60_000  # milliseconds that readings of before and after keep, where the times came a second time
-SETTLING = 86_400.0  # seconds that a daemon runs before it forgets a machine
 # Of two readings of one time that were both taken, each may have values that the other lacks.
 INSERT_READING = (
     "INSERT INTO readings VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE "
@@ -67,6 +67,7 @@ class Store:
         read_only: bool = False,
         expected: bool = False,
         tally: Tally | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Opens the file, making it if need be; one that is damaged is set aside and begun anew.
 
@@ -77,6 +78,7 @@ class Store:
             read_only: For retraining, beside a running daemon.
             expected: Whether there should be a file: none, or an empty one, is a damaged one.
             tally: Counts what is turned away, and damage.
+            clock: Monotonic, in seconds.
 
         Raises:
             StoreUnavailableError: The disk is full or fails, or another process has the file.
@@ -85,8 +87,8 @@ class Store:
         self.path = path
         self.max_dead_letters = max_dead_letters
         self._tally = tally or Tally(time.monotonic)
-        self._opened_at = time.monotonic()
-        self._heard: set[str] = set()  # machines, since then
+        self._read_only = read_only
+        self._hearing = Hearing(clock)
         self._file = StoreFile(
             path,
             durability=durability,
@@ -118,6 +120,8 @@ class Store:
         """Takes up what is asked often from a file that was just opened."""
         database.create_function("larger", 2, _larger, deterministic=True)
         self._retention = Retention(database)
+        if not self._read_only:
+            self._bounds = Bounds(database)
         self._sweep: Sweep | None = None
         self._machines: dict[str, int] = dict(database.execute("SELECT name, id FROM machines"))
         self._layouts: dict[tuple[str, ...], int] = {
@@ -152,6 +156,8 @@ class Store:
             execute, many = database.execute, database.executemany
             machines, layouts = dict(self._machines), dict(self._layouts)
             failpoint("transaction_begun")
+            for name in transaction.forgotten & machines.keys():
+                self._retention.forget(machines.pop(name))
             heard = {reading.machine for reading in transaction.readings}
             for name in (heard | transaction.snapshots.keys()) - machines.keys():
                 machines[name] = self._insert(NEW_MACHINE, name, now())
@@ -172,13 +178,7 @@ class Store:
                     name = transaction.readings[place].machine
                     machines[name] = self._renumber(name)
             failpoint("readings_written")
-            texts = list(transaction.texts.items())
-            (known,) = execute("SELECT count(*) FROM texts").fetchone() if texts else (0,)
-            room = max(0, MAX_TEXTS - known)
-            many(
-                "INSERT OR IGNORE INTO texts VALUES (?, ?)",
-                [(int(number), text) for number, text in texts[:room]],
-            )
+            dropped_texts = self._note_texts(transaction.texts) if transaction.texts else 0
             many(
                 "UPDATE machines SET snapshot = ?, heard_at = coalesce(?, heard_at) WHERE id = ?",
                 [
@@ -203,7 +203,7 @@ class Store:
             for number, detail in transaction.undeliverable:
                 gone += bury(database, number, UNDELIVERABLE, detail, now())
             many(
-                "INSERT INTO dead_letters VALUES (NULL, ?, ?, ?, ?, ?)",
+                "INSERT INTO dead_letters VALUES (NULL, ?, ?, ?, ?, ?, ?)",
                 [
                     (
                         r.message.received_at,
@@ -211,6 +211,7 @@ class Store:
                         r.message.payload[:KEPT_PAYLOAD],
                         r.reason,
                         r.detail,
+                        r.message.retained,
                     )
                     for r in transaction.refusals[-self.max_dead_letters :]
                 ],
@@ -235,10 +236,24 @@ class Store:
         if self._sweep is not None:
             self._sweep.see(layouts[sensors] for sensors in {each.sensors for each in transaction.readings})
         self._machines, self._layouts = machines, layouts
-        self._heard |= heard
+        self._hearing.forget(transaction.forgotten)
+        self._hearing.note(heard)
         self.outbox += len(numbers) - gone
-        self._count_dropped(dead_letters, len(texts[room:]))
+        self._count_dropped(dead_letters, dropped_texts)
         return numbers
+
+    def _note_texts(self, texts: dict[float, str]) -> int:
+        """Stores texts that are not known yet, while there is room; returns for how many there was none."""
+        execute = self._database.execute
+        new = [
+            (int(number), text)
+            for number, text in texts.items()
+            if execute("SELECT 1 FROM texts WHERE number = ?", (int(number),)).fetchone() is None
+        ]
+        (known,) = execute("SELECT count(*) FROM texts").fetchone()
+        room = max(0, MAX_TEXTS - known)
+        self._database.executemany("INSERT INTO texts VALUES (?, ?)", new[:room])
+        return len(new[room:])
 
     def _count_dropped(self, dead_letters: int, texts: int) -> None:
         if dead_letters:
@@ -272,13 +287,13 @@ class Store:
     def marked(self, after: int, most: int) -> list[tuple[int, Message | None]]:
         """Dead letters to be read once more, from a number on; None: it is not there any more."""
         query = (
-            "SELECT letter, topic, payload, received_at FROM replays LEFT JOIN dead_letters ON id = letter "
-            "WHERE letter > ? ORDER BY letter LIMIT ?"
+            "SELECT letter, topic, payload, received_at, retained "
+            "FROM replays LEFT JOIN dead_letters ON id = letter WHERE letter > ? ORDER BY letter LIMIT ?"
         )
         rows = self._surviving(lambda: self._database.execute(query, (after, most)).fetchall())
         return [
-            (letter, None if topic is None else Message(topic, payload, received_at, 0, 0, 0))
-            for letter, topic, payload, received_at in rows
+            (letter, None if topic is None else Message(topic, payload, received_at, 0, 0, 0, bool(retained)))
+            for letter, topic, payload, received_at, retained in rows
         ]
 
     def size(self) -> int:
@@ -413,20 +428,19 @@ class Store:
             (machine,),
         ).fetchall()
 
-    def prune(self, limits: Limits, *, now: int, forget: bool = True) -> Pruned:
+    def prune(self, limits: Limits, *, now: int, connected: bool = True) -> Pruned:
         """Deletes a step of what exceeds the limits, whole or not at all.
 
         Args:
             limits: What may be kept.
             now: Milliseconds since the epoch.
-            forget: Whether machines that have not been heard for so long may be forgotten.
+            connected: Whether machines could be heard since the last call; else none becomes forgettable.
 
         Raises:
             sqlite3.Error: The disk refuses; nothing was deleted.
         """
-        pruned = self._surviving(lambda: self._prune(limits, now, forget=forget))
-        for name in pruned.machines:
-            del self._machines[name]
+        self._hearing.look(connected=connected)
+        pruned = self._surviving(lambda: self._prune(limits, now, connected=connected))
         self.outbox -= len(pruned.outgoing)
         if pruned.layouts:
             gone = {*pruned.layouts}
@@ -434,12 +448,20 @@ class Store:
             self._names = sum(map(len, self._layouts))
         return pruned
 
-    def _prune(self, limits: Limits, now: int, *, forget: bool) -> Pruned:
+    def _prune(self, limits: Limits, now: int, *, connected: bool) -> Pruned:
         with self._atomic() as database:
-            silent = self._silent(database, now - limits.keep) if forget else {}
             ended = dict(database.execute("SELECT machine, ended_at FROM former"))
+            machines = [*self._machines.items(), *((None, former) for former in ended)]
+            share = self._retention.share(machines)
+            silent = {}
+            if connected and self._hearing.settled():
+                silent = {
+                    number: name
+                    for name, number in share
+                    if name is not None and self._silent(name, number, keep=limits.keep, now=now)
+                }
             old, over = self._retention.prune(
-                (*self._machines.values(), *ended),
+                [number for _, number in share],
                 ended=ended,
                 silent=silent,
                 keep=limits.keep,
@@ -448,10 +470,10 @@ class Store:
             )
             if old + over:
                 failpoint("readings_pruned")
-            machines = tuple(name for number, name in silent.items() if self._retention.forget(number))
-            outgoing = prune_outbox(database, limits.max_outbox, now)
-            layouts = self._prune_layouts(database, (*self._machines.values(), *ended))
-            return Pruned(old, over, machines, outgoing, prune_dead_letters(database), layouts)
+            forgettable = tuple(name for number, name in silent.items() if self._retention.empty(number))
+            outgoing = self._bounds.prune_outbox(limits.max_outbox, now)
+            layouts = self._prune_layouts(database, (number for _, number in machines))
+            return Pruned(old, over, forgettable, outgoing, self._bounds.prune_dead_letters(), layouts)
 
     def _prune_layouts(self, database: sqlite3.Connection, machines: Iterable[int]) -> tuple[int, ...]:
         """Looks for what is unused while there are many; returns what was deleted once all is looked at."""
@@ -463,18 +485,17 @@ class Store:
         database.executemany("DELETE FROM layouts WHERE id = ?", [(number,) for number in unused])
         return unused
 
-    def _silent(self, database: sqlite3.Connection, before: int) -> dict[int, str]:
-        """Machines by number that were not heard since, and have no open alert."""
-        # A clock that was set a year ahead must not make all machines forgotten: those that live
-        # are heard within a day.
-        if time.monotonic() - self._opened_at < SETTLING:
-            return {}
-        rows = database.execute(
-            "SELECT id, name FROM machines WHERE heard_at < ? AND NOT EXISTS "
-            "(SELECT 1 FROM alerts WHERE machine = machines.id AND closed_at IS NULL)",
-            (before,),
+    def _silent(self, name: str, number: int, *, keep: int, now: int) -> bool:
+        """Whether a machine was not heard for so many milliseconds, and has no open alert."""
+        since = self._hearing.since(name)
+        if since is not None and since * 1000 <= keep:
+            return False
+        # Of those that were last heard in an earlier life, the host's clock alone can tell.
+        query = (
+            "SELECT 1 FROM machines WHERE id = ?1 AND (?2 OR heard_at < ?3) "
+            "AND NOT EXISTS (SELECT 1 FROM alerts WHERE machine = ?1 AND closed_at IS NULL)"
         )
-        return {number: name for number, name in rows if name not in self._heard}
+        return self._database.execute(query, (number, since is not None, now - keep)).fetchone() is not None
 
 
 def _larger(numbers: bytes, others: bytes) -> bytes:
@@ -482,8 +503,3 @@ def _larger(numbers: bytes, others: bytes) -> bytes:
     if len(numbers) != len(others):  # the stored one is damaged
         return others
     return np.fmax(np.frombuffer(numbers), np.frombuffer(others)).tobytes()
-
-
-def now() -> int:
-    """This host's clock, in milliseconds since the epoch."""
-    return time.time_ns() // 1_000_000

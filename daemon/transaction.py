@@ -20,9 +20,10 @@ class Transaction:
         begins: Places in `readings` from which on that machine's times may come a second time.
         touched: Machines whose state has changed; at the end of the step it is taken down.
         snapshots: The state of each of them.
+        forgotten: Machines of which no reading is left, and that are not known any longer.
         opened: Alerts that opened: machine, id and time.
         closed: Alerts that closed: id and time.
-        outgoing: Topic and payload of what must reach the broker.
+        outgoing: Topic and payload of what must reach the broker; one that is empty ends what is retained.
         refusals: Messages for the dead letters.
         sent: Numbers of earlier outgoing messages that the broker has taken.
         undeliverable: Numbers of those that are too large for it, and the detail for the dead letters.
@@ -35,6 +36,7 @@ class Transaction:
     begins: list[int] = field(default_factory=list)
     touched: set[str] = field(default_factory=set)
     snapshots: dict[str, Snapshot] = field(default_factory=dict)
+    forgotten: set[str] = field(default_factory=set)
     opened: list[tuple[str, str, int]] = field(default_factory=list)
     closed: list[tuple[str, int]] = field(default_factory=list)
     outgoing: list[tuple[str, bytes]] = field(default_factory=list)
@@ -52,4 +54,5 @@ class Transaction:
     def urgent(self) -> bool:
         """Whether anything waits for the commit; that the broker took a message may be noted later."""
         letters = self.refusals or self.replayed or self.refused_again
-        return bool(self.readings or self.snapshots or self.outgoing or letters or self.texts)
+        machines = self.snapshots or self.forgotten
+        return bool(self.readings or machines or self.outgoing or letters or self.texts)

@@ -11,7 +11,7 @@ import structlog
 from config.policies import milliseconds
 from daemon import reasons
 from daemon.bounds import Limits
-from daemon.store import now
+from daemon.clock import now
 
 if TYPE_CHECKING:
     from config.streams import Store as Options
@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from daemon.publisher import Publisher
     from daemon.store import Store
     from daemon.tally import Tally
+    from daemon.transaction import Transaction
     from detector.events import Event
     from detector.pipeline import Pipeline
 
-EVERY = 10.0  # seconds between steps, while nothing is too old
+EVERY = 1.0  # seconds between steps; each is small, however much is stored
+RETRY = 10.0  # seconds until a disk that refuses is asked again
 TELL_SIZE = 86_400.0  # seconds between log lines about a store that is as large as it may be
 
 
@@ -37,28 +39,33 @@ class Upkeep:
         self._tally = tally
         self._due = self._size_told_until = 0.0
 
-    def step(self, options: Options, pipeline: Pipeline) -> list[Event]:
-        """Deletes what exceeds the bounds; machines that are forgotten leave the pipeline and the broker."""
+    def step(self, options: Options, pipeline: Pipeline, transaction: Transaction) -> list[Event]:
+        """Deletes what exceeds the bounds; machines that are forgotten leave the pipeline.
+
+        The store and the broker lose them with the step's transaction: what is to be told of them is not
+        lost, whenever the daemon ends.
+        """
         if time.monotonic() < self._due:
             return []
+        self._due = time.monotonic() + EVERY
         limits = Limits(milliseconds(options.keep), options.max_size, options.max_outbox)
         try:
-            # The broker must hear of machines that are forgotten: it retains their states.
-            pruned = self._store.prune(limits, now=now(), forget=self._publisher.connected())
+            pruned = self._store.prune(limits, now=now(), connected=self._publisher.connected())
         except sqlite3.Error as error:
             reason, path = reasons.of_store(error), str(self._store.path)
             self._tally.count("store_failed", reason, detail=str(error), doing="prune", path=path)
-            self._due = time.monotonic() + EVERY
+            self._due = time.monotonic() + RETRY
             return []
-        if pruned.old + pruned.over == 0:  # else there may be more: again at the next tick
-            self._due = time.monotonic() + EVERY
         self._tell(pruned, limits)
         self._publisher.withdraw(pruned.outgoing)
         events = []
+        back = {*transaction.touched, *(reading.machine for reading in transaction.readings)}
         for name in (*pruned.machines, *self._strangers(pipeline, now() - limits.keep)):
-            events += pipeline.forget(name, now())
-            self._announcer.forget(name)
-            self._tally.report("machine_forgotten", level="info", machine=name)
+            if name not in back:
+                events += pipeline.forget(name, now())
+                transaction.forgotten.add(name)
+                transaction.outgoing.append(self._announcer.withdrawal(name))
+                self._tally.report("machine_forgotten", level="info", machine=name)
         return events
 
     def _tell(self, pruned: Pruned, limits: Limits) -> None:
@@ -76,5 +83,10 @@ class Upkeep:
     def _strangers(self, pipeline: Pipeline, before: int) -> list[str]:
         """Machines of which nothing is stored, since nothing they sent was a reading, and that are silent."""
         known = {*self._store.machines()}
-        machines = pipeline.machines()
-        return [m.name for m in machines if m.name not in known and (m.heard_at or before) < before]
+        return [
+            machine.name
+            for machine in pipeline.machines()
+            if machine.name not in known
+            and (machine.heard_at or before) < before
+            and machine.alerts.alert is None
+        ]

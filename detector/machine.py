@@ -115,7 +115,7 @@ class Machine:
             if misplaced is not None:
                 return misplaced
         taken = [] if self.detector is None else self._sample(reading, self.detector)
-        if not isinstance(taken, Dropped):
+        if received_at is not None and not isinstance(taken, Dropped):
             self.overtaken, self.heard = None, True
         return taken
 
@@ -267,13 +267,17 @@ class Machine:
         sensors = tuple(self.unhealthy.values())
         return StateChanged(self.name, at, self.state, self.since, model, alert, sensors)
 
-    def shift_clock(self, step: int) -> None:
-        """Takes into account that our clock was set forward by so many milliseconds, or back."""
+    def shift_clock(self, step: int) -> bool:
+        """Takes into account that our clock was set; returns whether that changes the snapshot."""
         if self.heard_at is not None:
             self.heard_at += step
         if self.silence is not None:
             published_at = self.silence.published_at + step
             self.silence = msgspec.structs.replace(self.silence, published_at=published_at)
+        if self.overtaken is not None:
+            received_at = self.overtaken.received_at + step
+            self.overtaken = msgspec.structs.replace(self.overtaken, received_at=received_at)
+        return self.silence is not None or self.overtaken is not None
 
     def declare_silence(self, now: int) -> list[Event]:
         """Makes the machine silent if nothing usable has come for too long, counted from the first call."""
@@ -405,6 +409,8 @@ class Machine:
         return [NotScored(self.name, at, reason), *self._enter(state, at)]
 
     def _enter(self, state: MachineState, at: int) -> list[Event]:
+        if self.state is MachineState.SILENT and not self.heard:
+            return []  # what was read from elsewhere ends no silence
         state = MachineState.ALERT if self.alerts.alert is not None else state
         return [] if state is self.state else self._change(state, at)
 

@@ -106,16 +106,16 @@ class Pipeline:
             None if reading.received_at is None else self._stream.misplaced(reading.at, reading.received_at)
         )
 
-    def on_tick(self, now: int, *, step: int = 0) -> list[Event]:
-        """Looks at the clock; may declare machines silent, and scores nothing.
+    def shift_clock(self, step: int) -> list[str]:
+        """Takes into account that our clock was set forward by so many milliseconds (or back, below 0).
 
-        Args:
-            now: Milliseconds since the epoch.
-            step: By how much the clock was set forward (or back, below 0) since the last look.
+        Returns:
+            The machines whose snapshot has changed.
         """
-        if step:
-            for machine in self._machines.values():
-                machine.shift_clock(step)
+        return [name for name, machine in self._machines.items() if machine.shift_clock(step)]
+
+    def on_tick(self, now: int) -> list[Event]:
+        """Looks at the clock (milliseconds since the epoch); may declare machines silent, scores nothing."""
         return [event for machine in self._machines.values() for event in machine.declare_silence(now)]
 
     def machine(self, name: str) -> Machine | None:

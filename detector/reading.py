@@ -22,7 +22,8 @@ class Reading(msgspec.Struct, frozen=True, eq=False, gc=False):
         values: Shape (len(sensors),), float64; of a category, `detector.channels.number_of` its text.
             NaN says that the sensor reported no value, while a sensor that is not named may still
             follow in another reading of the same instant.
-        received_at: When the reading arrived, in milliseconds since the epoch; None in replay.
+        received_at: When the reading arrived, in milliseconds since the epoch; None if the machine did not
+            send it just now, as in replay: it tells nothing of its clock, nor that it is heard.
     """
 
     machine: str

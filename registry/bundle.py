@@ -96,6 +96,7 @@ def remove(path: Path) -> None:
         OSError: The disk refuses.
     """
     aside = path.with_name(f".{path.name}.partial")
+    os.utime(path)  # else another process may find it old enough to be swept, and delete it meanwhile
     path.rename(aside)
     shutil.rmtree(aside)
 

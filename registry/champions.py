@@ -29,7 +29,7 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         champion: The bundle in service.
         previous: Former champions, newest last.
-        pinned: Whether no training may replace the champion; a person still can.
+        pinned: Whether no training may replace the champion in this line; a person still can.
     """
 
     champion: str
@@ -136,6 +136,7 @@ class Registry:
         load(found)
         machine = found.manifest.machine
         with self._changing() as lines:
+            self._exists(bundle, self.ids())  # another process may have pruned it meanwhile
             line = lines.get(machine)
             if line is None:
                 lines[machine] = Line(bundle)
@@ -174,7 +175,10 @@ class Registry:
         return line.champion
 
     def pinned(self, machine: str | None) -> bool:
-        """Whether no training may replace what serves a machine, or for None all without their own."""
+        """Whether no training may replace a machine's own champion, or for None the shared one.
+
+        A pin holds for its own line: a machine that the shared champion serves may still get one of its own.
+        """
         line = self.champions().get(machine)
         return line is not None and line.pinned
 
@@ -253,9 +257,12 @@ class Registry:
         ), refused
 
     def _read(self, bundle: str, ids: Container[str]) -> Bundle:
+        self._exists(bundle, ids)
+        return read(self.bundles / bundle)
+
+    def _exists(self, bundle: str, ids: Container[str]) -> None:
         if bundle not in ids:
             raise BundleError(f"bundle {bundle}: there is none in {self.bundles}")
-        return read(self.bundles / bundle)
 
     @contextmanager
     def _changing(self) -> Iterator[dict[str | None, Line]]:

@@ -35,12 +35,14 @@ class Turn:
         decision: Whether it serves now, and why.
         champion: The bundle it was compared with.
         pruned: Old bundles that were deleted to make room.
+        prune_failed: Why they could not be; None: nothing was in the way.
     """
 
     trained: Trained
     decision: Decision
     champion: str | None
     pruned: tuple[str, ...]
+    prune_failed: str | None = None
 
 
 def take_turn(
@@ -125,8 +127,12 @@ def _judge(trained: Trained, settings: Settings, registry: Registry) -> Turn:
     bundle = registry.add(trained.manifest, trained.files)
     if decision.promote:
         registry.promote(bundle.manifest.id)
-    pruned = registry.prune(settings.bundles.max_size)
-    return Turn(trained, decision, champion.manifest.id if champion else None, tuple(pruned))
+    before = champion.manifest.id if champion else None
+    try:
+        pruned = registry.prune(settings.bundles.max_size)
+    except OSError as error:  # the bundle serves all the same
+        return Turn(trained, decision, before, (), str(error))
+    return Turn(trained, decision, before, tuple(pruned))
 
 
 def _champion(registry: Registry, machine: str | None) -> Detector | None:

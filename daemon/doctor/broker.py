@@ -10,10 +10,10 @@ import msgspec
 
 from config.quantities import format_duration, format_size
 from daemon import losses, payloads
+from daemon.clock import now
 from daemon.decoding import SELF_TEST
 from daemon.doctor.findings import Doing, Finding, failure, ok, warning
 from daemon.doctor.visit import Visit, Welcome
-from daemon.store import now
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from config.quantities import format_size
 from daemon.assembly import STORE
 from daemon.doctor.findings import failure, ok, warning
+from daemon.integrity import LOGS, beside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,8 +84,7 @@ def _disk(settings: Settings) -> Findings:
     folder = _nearest(settings.state_dir)
     kind = _file_system(folder)
     free = shutil.disk_usage(folder).free
-    stored = sum(path.stat().st_size for path in settings.state_dir.glob(f"{STORE}*"))
-    growth = max(0, settings.store.max_size - stored)
+    growth = max(0, settings.store.max_size - store_size(settings.state_dir))
     found = f"{kind}, {format_size(free)} free"
     if kind in OF_A_NETWORK:
         yield failure(
@@ -114,6 +114,12 @@ def _disk(settings: Settings) -> Findings:
         yield warning("disk", found, "use a faster disk, or set store.durability: normal")
     else:
         yield ok("disk", found)
+
+
+def store_size(state_dir: Path) -> int:
+    """Bytes of the store, without damaged ones that were set aside: they are beyond `store.max_size`."""
+    files = [beside(state_dir / STORE, part) for part in ("", *LOGS)]
+    return sum(file.stat().st_size for file in files if file.exists())
 
 
 def _file_system(folder: Path) -> str:

@@ -11,10 +11,10 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from daemon import losses, reasons
+from daemon.clock import now
 from daemon.intake import Message
 from daemon.login import connect_options, new_client
 from daemon.losses import Loss
-from daemon.store import now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

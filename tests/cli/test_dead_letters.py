@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,6 +87,24 @@ def test_a_payload_is_shown_byte_by_byte(
         with pytest.raises(SystemExit):
             main(["dead-letters", "show", str(number)])
         assert capfdbinary.readouterr().out == payload[:KEPT_PAYLOAD]
+
+
+def test_on_a_terminal_no_control_code_of_a_payload_is_obeyed(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "state").mkdir()
+    store = Store(tmp_path / "state" / "store.sqlite")
+    message = Message(TOPIC, b'\xff{"\x1b[31m": "\xc2\x9b\xc3\xa4"}', AT, 1, 1, 1)
+    store.commit(Transaction(refusals=[Refusal(message, RefusalReason.NOT_JSON, "is wrong")]))
+    store.close()
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs, "w") as terminal, os.fdopen(ours, "rb", 0) as screen:
+        monkeypatch.setattr(sys, "stdout", terminal)
+        with pytest.raises(SystemExit):
+            main(["dead-letters", "show", "1"])
+        terminal.flush()
+        shown = os.read(screen.fileno(), 4096)
+    assert shown.decode() == r'\xff{"\x1b[31m": "\x9bä"}'
 
 
 def test_a_payload_is_shown_as_json(anomalyd: Run, letters: list[bytes]) -> None:

@@ -21,9 +21,12 @@ from typing import Any
 
 import pytest
 
+from daemon.assembly import STORE
+from daemon.clock import now
 from daemon.doctor import Finding, host, rivals
+from daemon.doctor.disk import store_size
 from daemon.intake import Message
-from daemon.store import Store, now
+from daemon.store import Store
 from tests import plant
 from tests.cli.conftest import Ended
 from tests.conftest import Setup
@@ -570,6 +573,12 @@ def test_a_state_directory_in_memory_is_a_warning(tmp_path: Path, doctor: Doctor
         _, found = doctor(setup)
     assert found["disk"][0]["found"].startswith("tmpfs, ")
     assert "gone at the next reboot" in found["disk"][0]["found"]
+
+
+def test_a_store_that_was_set_aside_is_no_part_of_the_store(tmp_path: Path) -> None:
+    for name, size in (("", 30), ("-wal", 2), (".corrupt-2026-01-01T00-00-00Z", 500)):
+        (tmp_path / f"{STORE}{name}").write_bytes(b"x" * size)
+    assert store_size(tmp_path) == 32
 
 
 def test_too_few_files_that_may_be_open_are_a_warning(tmp_path: Path, doctor: Doctor) -> None:

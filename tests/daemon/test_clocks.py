@@ -207,3 +207,30 @@ def test_this_host_s_clock_may_be_set_and_the_daemon_goes_on_and_calls_no_machin
         states = [each["state"] for each in client.messages(f"anomalyd/{machine}/state")]
         assert states == ["warming_up", "normal"]
     assert daemon.end() == 0
+
+
+def test_readings_that_come_a_second_time_as_this_host_s_clock_is_set_make_no_clock_suspect(
+    setup: Setup, client: Client, run_daemon: Callable[..., Daemon], tmp_path: Path
+) -> None:
+    plant.promote(setup.state)
+    clock = Clock(tmp_path, 0)
+    daemon = run_daemon(setup.file, **clock.environ)
+    daemon.wait("broker_connected")
+    begin = 1000 * (int(time.time()) - 400)
+    messages = plant.messages(plant.history(301, start=begin))
+
+    def stored() -> list[int]:
+        store = Store(setup.state / "store.sqlite", read_only=True)
+        times = [reading.at for reading in store.readings("press", 0)]
+        store.close()
+        return times
+
+    client.stream(messages[:300]).join()
+    wait_until(lambda: len(stored()) == 300, "the readings")
+    client.stream(messages[100:120]).join()
+    clock.set(3600)
+    client.stream(messages[120:]).join()
+    wait_until(lambda: begin + 300_000 in stored(), "the last reading")
+    assert daemon.wait("clock_stepped")["reason"] == "forward"
+    assert daemon.said("clock_failed") == []
+    assert stored() == [begin + 1000 * i for i in range(301)]

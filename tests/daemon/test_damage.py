@@ -18,6 +18,7 @@ from daemon import integrity, recovery
 from daemon.bounds import Limits
 from daemon.intake import Message
 from daemon.opening import StoreError
+from daemon.schema import SCHEMA
 from daemon.store import Store
 from daemon.transaction import Transaction
 from detector.alerts import AlertTracker, OpenAlert, OpenSilence, Severity
@@ -245,7 +246,7 @@ def test_a_store_of_a_newer_version_is_refused_and_left_as_it_is(store: Store, t
     with pytest.raises(StoreError) as refused:
         Store(store.path)
     assert str(refused.value) == (
-        f"{store.path}: must have schema 5 or an older one, got 99: made by a newer version, which alone can "
+        f"{store.path}: must have schema {SCHEMA} or an older one, got 99: made by a newer version, which alone can "
         "go on with it"
     )
     assert store.path.read_bytes() == content

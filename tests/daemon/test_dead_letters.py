@@ -172,8 +172,10 @@ def test_what_was_cut_or_is_an_alert_of_ours_cannot_be_replayed(tmp_path: Path) 
         Refusal(Message(TOPIC, b"x" * size, 1, 1, 1, 1), RefusalReason.NOT_JSON, "")
         for size in (KEPT_PAYLOAD - 1, KEPT_PAYLOAD + 1)
     )
+    # What is larger than readings.max_payload is cut when it arrives.
+    short = Refusal(Message(TOPIC, b"x" * 101, 1, 1, 1, 1), RefusalReason.TOO_LARGE, "")
     (number,) = store.commit(Transaction(outgoing=[(ALERTS, b"{}")]))
-    store.commit(Transaction(refusals=[whole, cut], undeliverable=[(number, "too large")]))
+    store.commit(Transaction(refusals=[whole, cut, short], undeliverable=[(number, "too large")]))
     store.close()
     letters = DeadLetters(tmp_path / "store.sqlite")
     problems = {letter.reason + str(len(letter.payload)): letter.problem for letter in letters.letters()}
@@ -181,6 +183,7 @@ def test_what_was_cut_or_is_an_alert_of_ours_cannot_be_replayed(tmp_path: Path) 
     assert problems == {
         "not_json16383": None,
         "not_json16384": "only its first 16384 bytes were kept",
+        "too_large101": "it was too large to be taken whole",
         f"{UNDELIVERABLE}2": "it is an alert of ours, which the broker would not take",
     }
 
@@ -200,4 +203,24 @@ def test_a_letter_of_a_far_future_is_refused_again_and_makes_no_reading_late(
     with opened(setup) as letters:
         letters.mark(numbers(setup))
     wait_until(lambda: reasons(setup) == {"future"}, "the new reason")
+    assert stored(setup) == []
+
+
+def test_a_letter_that_was_retained_stays_one_of_which_nobody_knows_when_it_was_sent(
+    setup: Setup, client: Client, ready: Ready
+) -> None:
+    client.publish(TOPIC, b'{"flow": 1, "mode": 7}', retain=True)
+    client.publish("plant/lathe/readings", b'{"time": 1767519000, "flow": 1}', retain=True)
+    daemon = ready()
+    wait_until(lambda: len(numbers(setup)) == 2, "both to be refused")
+    assert reasons(setup) == {"retained"}
+    setup.write(readings={"ignore": ["mode"], "time": "time"})
+    daemon.end()
+    ready()
+    with opened(setup) as letters:
+        letters.mark(numbers(setup))
+    wait_until(lambda: len(numbers(setup)) == 1, "the one that has a time now")
+    assert reasons(setup) == {"retained"}
+    with opened(setup) as letters:
+        wait_until(lambda: not any(letter.marked for letter in letters.letters()), "the other one's answer")
     assert stored(setup) == []

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -183,16 +184,21 @@ int fsync(int file) { usleep(300000); return syscall(SYS_fsync, file); }
 """
 
 
-@pytest.fixture
-def slow(tmp_path: Path) -> str:
-    """A library that makes every wait for the disk 0.3 s longer."""
+def compiled(source: Path, text: str) -> str:
+    """A library to be loaded before all others."""
     compiler = shutil.which("cc")
     if compiler is None:
         pytest.skip("no compiler is installed")
-    (tmp_path / "slow.c").write_text(SLOW)
-    library = tmp_path / "slow.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", str(library), str(tmp_path / "slow.c")], check=True)
+    source.write_text(text)
+    library = source.with_suffix(".so")
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"], check=True)
     return str(library)
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> str:
+    """A library that makes every wait for the disk 0.3 s longer."""
+    return compiled(tmp_path / "slow.c", SLOW)
 
 
 def test_a_slow_disk_costs_nothing(
@@ -206,3 +212,67 @@ def test_a_slow_disk_costs_nothing(
     assert_nothing_lost(setup, client, readings)
     assert daemon.said("store_failed") == []
     assert {status["status"] for status in client.messages(STATUS)} == {"online"}
+
+
+# Of EIO SQLite says that the file is damaged; this is a network file system that is gone.
+UNREADABLE = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+static int refused(int file) {
+    char link[64], path[4096];
+    if (access(getenv("REFUSED"), F_OK)) return 0;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", file);
+    ssize_t length = readlink(link, path, sizeof path - 1);
+    path[length < 0 ? 0 : length] = 0;
+    return strstr(path, "store.sqlite") != NULL;
+}
+#define READ(name, types, values) \\
+    ssize_t name types { \\
+        static ssize_t (*real) types; \\
+        if (!real) real = dlsym(RTLD_NEXT, #name); \\
+        if (refused(file)) { errno = ESTALE; return -1; } \\
+        return real values; \\
+    }
+READ(read, (int file, void *to, size_t size), (file, to, size))
+READ(pread, (int file, void *to, size_t size, off_t at), (file, to, size, at))
+READ(pread64, (int file, void *to, size_t size, off64_t at), (file, to, size, at))
+"""
+
+
+def forget_pages(setup: Setup) -> None:
+    """Changes the store beside the daemon, so that it must read it again."""
+    with closing(sqlite3.connect(setup.state / "store.sqlite", timeout=30)) as database, database:
+        database.execute("INSERT INTO replays VALUES (1)")  # of a letter that is not there
+
+
+def test_a_disk_that_cannot_be_read_for_a_while_ends_nothing(
+    setup: Setup, broker: Broker, client: Client, run_daemon: Callable[..., Daemon], tmp_path: Path
+) -> None:
+    plant.promote(setup.state)
+    readings = plant.history(600, faults=[range(100, 150), range(520, 560)])
+    messages = plant.messages(readings)
+    refused = tmp_path / "refused"
+    daemon = run_daemon(
+        setup.file, LD_PRELOAD=compiled(tmp_path / "unreadable.c", UNREADABLE), REFUSED=str(refused)
+    )
+    daemon.wait("broker_connected")
+    client.stream(messages[:500]).join()
+    wait_until(lambda: len(stored(setup)) == 500, "the first readings")
+    refused.touch()
+    forget_pages(setup)
+    assert daemon.wait("store_failed")["reason"] == "ioerr"
+    broker.stop()
+    broker.start()
+    wait_until(lambda: len(daemon.said("broker_connected")) == 2, "another connection")
+    bundle = plant.promote(setup.state, "2025-01-02T09-00-00Z-0002").name
+    daemon.wait("bundle_loaded", bundle=bundle)
+    refused.unlink()
+    daemon.wait("champions_swapped")
+    client.stream(messages[500:]).join()
+    assert_nothing_lost(setup, client, readings)
+    assert daemon.running

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from structlog.testing import capture_logs
 
 from config.addresses import Address
 from daemon.counted import COUNTED
+from daemon.dead_letters import DeadLetters
 from daemon.metrics import MOST, PARTS, Server
 from daemon.reasons import OTHER
 from daemon.tally import LOG_EVERY, Tally
@@ -105,6 +107,22 @@ def test_the_figures_are_those_of_what_was_sent(
     )
     assert 0 < now["step_seconds_sum",] < now["latency_seconds_sum",]
     assert now["process_resident_memory_bytes",] > 2**20
+
+
+def test_readings_that_are_replayed_count_as_stored(
+    setup: Setup, client: Client, ready: Callable[[], Daemon], metrics: int
+) -> None:
+    daemon = ready()
+    client.publish("plant/press/readings", b'{"flow": "run"}')
+    wait_until(lambda: figures(metrics)["messages_refused", "not_a_number"] == 1, "it to be refused")
+    setup.write(readings={"channels": {"flow": "category"}})
+    daemon.send(signal.SIGHUP)
+    daemon.wait("configuration_reloaded")
+    letters = DeadLetters(setup.state / "store.sqlite")
+    letters.mark([1])
+    letters.close()
+    expected: Figures = {("dead_letters_replayed", "scored"): 1, ("readings_stored",): 1}
+    wait_until(lambda: chosen(figures(metrics), expected) == expected, f"{expected}")
 
 
 def test_an_alert_that_waits_for_the_broker_is_seen(
@@ -210,6 +228,11 @@ def test_of_too_many_clients_the_last_are_turned_away(monkeypatch: pytest.Monkey
         ]
         assert clients[-1].recv(1) == b""
     server.close()
+
+
+def test_no_answer_names_the_interpreter(health: tuple[int, list[bool]]) -> None:
+    with urlopen(f"http://127.0.0.1:{health[0]}/healthz", timeout=30) as answer:
+        assert answer.headers["Server"] == "anomalyd"
 
 
 def test_an_address_may_be_one_of_ipv6() -> None:

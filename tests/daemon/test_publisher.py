@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from daemon.intake import Published
-from daemon.publisher import RETRY_REFUSED, Outgoing, Publisher
+from daemon.publisher import RETRY_REFUSED, Outgoing, Publisher, _Held
 from daemon.rivalry import SHORT
 from daemon.tally import Tally
 from tests.daemon.wire import Wire, connected
+
+if TYPE_CHECKING:
+    from _collections_abc import dict_values
 
 NO = "Not authorized"
 
@@ -145,3 +150,30 @@ def test_after_a_connection_that_ended_soon_it_publishes_one_by_one_for_a_while(
     assert sent(publisher, wire) == [("a", b"2")]
     clock.now += SHORT
     assert sent(publisher, wire) == [("a", b"3"), ("a", b"4")]
+
+
+class Walked(dict[str, _Held]):
+    """Counts how often it is gone through."""
+
+    walks = 0
+
+    def values(self) -> dict_values[str, _Held]:
+        self.walks += 1
+        return super().values()
+
+
+def test_many_refused_topics_are_gone_through_once_a_second_and_not_for_each_that_is_taken(
+    wire: Wire, clock: Clock, publisher: Publisher
+) -> None:
+    publisher.restart(connected(), [])
+    publisher._held = topics = Walked()
+    for n in range(300):
+        publisher.offer(Outgoing(f"state/{n}", b"", retain=True))
+        sent(publisher, wire)
+        publisher.settle(Published(1, n + 1, NO))
+    clock.now += RETRY_REFUSED
+    topics.walks = 0
+    while sent(publisher, wire):
+        publisher.settle(Published(1, len(wire.published), None))
+    assert len(wire.published) == 600
+    assert topics.walks <= 4  # as it is time, and as the first is taken: for what is stored and for the rest

@@ -11,11 +11,12 @@ import pytest
 from config import load
 from config.policies import alert_policy, stream_policy
 from daemon.announcing import Announcer
+from daemon.clock import now
 from daemon.decoding import Decoder
 from daemon.intake import CROWD, Intake, Message, Published
 from daemon.publisher import Publisher
 from daemon.service import Service
-from daemon.store import Store, now
+from daemon.store import Store
 from daemon.tally import Tally
 from daemon.transaction import Transaction
 from detector.machine import Machine

@@ -15,6 +15,7 @@ from daemon import store as stores
 from daemon.decoding import Refusal, RefusalReason
 from daemon.intake import Message
 from daemon.opening import StoreError
+from daemon.schema import SCHEMA
 from daemon.store import Store
 from daemon.transaction import Transaction
 from detector.alerts import AlertTracker, OpenAlert, Severity
@@ -255,7 +256,7 @@ def test_a_store_that_the_daemon_has_not_taken_up_yet_is_not_trained_from(store:
     database.close()
     with pytest.raises(StoreError) as refused:
         Store(file, read_only=True)
-    assert str(refused.value) == f"{file}: must have schema 5, got 4: start the daemon first"
+    assert str(refused.value) == f"{file}: must have schema {SCHEMA}, got 4: start the daemon first"
 
 
 def test_reading_a_store_that_is_not_there_makes_none(file: Path) -> None:

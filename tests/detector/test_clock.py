@@ -246,11 +246,45 @@ def test_silence_is_as_long_as_it_is_whatever_becomes_of_our_own_clock(step: int
     assert target.on_tick(START) == []
     assert target.on_tick(START + 4 * MINUTE) == []
     target.on_readings([reading(1, machine="lathe", flow=1, load=1)])  # in the second in which it was set
-    assert target.on_tick(START + step + 5 * MINUTE, step=step) == []
+    assert target.shift_clock(step) == []
+    assert target.on_tick(START + step + 5 * MINUTE) == []
     (silent,) = target.on_tick(START + step + 5 * MINUTE + 1)
     assert (type(silent), machine_of(silent)) == (StateChanged, "press-1")
     assert target.on_tick(START + step + 10 * MINUTE) == []
     assert [machine_of(event) for event in target.on_tick(START + step + 10 * MINUTE + 1)] == ["lathe"]
+
+
+@pytest.mark.parametrize("step", [HOUR, -HOUR, 70 * SECOND])
+def test_what_comes_a_second_time_as_our_own_clock_is_set_is_no_clock_that_was_set_back(step: int) -> None:
+    target = pipeline(detector())
+    target.on_readings(steady(300))
+    again = [reading(100 + i, received_at=300 + i / 1000, flow=1, load=1) for i in range(200)]
+    target.on_readings(again[:20])
+    assert target.shift_clock(step) == ["press-1"]
+    shifted = [msgspec.structs.replace(one, received_at=(one.received_at or 0) + step) for one in again[20:]]
+    events = target.on_readings(shifted)
+    assert faults(events) == []
+    assert len(of(ReadingDropped, events)) == 180
+
+
+@pytest.mark.parametrize("step", [HOUR, -HOUR])
+def test_a_clock_that_was_set_back_is_noticed_in_time_though_ours_is_set_meanwhile(step: int) -> None:
+    target = pipeline(detector())
+    target.on_readings(steady(100, ahead=1800))
+    back = steady(61, begin=100)
+    target.on_readings(back[:30])
+    target.shift_clock(step)
+    shifted = [msgspec.structs.replace(one, received_at=(one.received_at or 0) + step) for one in back[30:]]
+    assert faults(target.on_readings(shifted)) == [(160_000, ClockFault.SET_BACK)]
+
+
+def test_a_reading_that_was_not_sent_just_now_says_nothing_about_a_clock() -> None:
+    target = pipeline(detector())
+    target.on_readings(steady(100, ahead=1800))
+    back = steady(61, begin=100)
+    target.on_readings(back[:30])
+    target.on_readings([reading(3000, flow=1, load=1)])
+    assert faults(target.on_readings(back[30:])) == [(160_000, ClockFault.SET_BACK)]
 
 
 def test_a_message_that_comes_again_with_each_connection_is_no_clock_that_stands_still() -> None:

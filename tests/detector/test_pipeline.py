@@ -16,6 +16,7 @@ from detector.events import (
     NotScoredReason,
     ReadingDropped,
     Scored,
+    SilenceChanged,
     StateChanged,
 )
 from detector.health import HealthPolicy
@@ -264,6 +265,20 @@ def test_a_machine_that_sends_nothing_is_silent_until_it_sends_again() -> None:
     events = target.on_readings([reading(10, received_at=10, flow=0, load=0)])
     again = START + 10_000
     assert events[-1] == StateChanged("press-1", again, MachineState.NORMAL, again, made.id, None)
+
+
+def test_a_reading_that_was_not_sent_just_now_ends_no_silence() -> None:
+    made = manifest(window=WindowSpec(length=1))
+    stream, alerts = StreamPolicy(silent_after=5_000), AlertPolicy(on_silence=True)
+    target = pipeline(detector(made), stream=stream, alerts=alerts)
+    target.on_readings([reading(0, received_at=0, flow=0, load=0)])
+    target.on_tick(START)
+    opened, state = target.on_tick(START + 5_001)
+    assert (type(opened), machine_of(state)) == (SilenceChanged, "press-1")
+    assert [type(event) for event in target.on_readings([reading(1, flow=0, load=0)])] == [Scored]
+    assert target.on_tick(START + 6_000) == []
+    events = target.on_readings([reading(10, received_at=10, flow=0, load=0)])
+    assert [type(event) for event in events] == [SilenceChanged, StateChanged, Scored, StateChanged]
 
 
 def test_silence_may_be_off() -> None:

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import os
+import shutil
 from itertools import pairwise
 from pathlib import Path
+from shutil import rmtree
 
 import msgspec
 import numpy as np
 import pytest
 
 from detector.manifest import WindowSpec
-from registry.bundle import MODEL, BundleError, size_of
+from registry import champions
+from registry.bundle import MODEL, Bundle, BundleError, load, size_of
 from registry.champions import MAX_PACKED, Line, Registry
 from tests.detector.examples import manifest, tflite
 
@@ -298,3 +302,38 @@ def test_a_pin_stays_over_promotion_and_rollback_and_is_taken_back(registry: Reg
     assert not registry.pinned("press")
     registry.pin(None, pinned=False)
     assert not registry.pinned(None)
+
+
+def test_a_bundle_that_is_pruned_while_it_is_tried_is_not_promoted(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.promote(add(registry, "1"))
+    for name in ("2", "3"):
+        add(registry, name)
+
+    def load_slowly(bundle: Bundle) -> None:
+        load(bundle)
+        assert [*Registry(registry.bundles.parent).prune(1)] == ["2"]  # as another process may
+
+    monkeypatch.setattr(champions, "load", load_slowly)
+    with pytest.raises(BundleError, match="bundle 2: there is none in"):
+        registry.promote("2")
+    assert registry.champions() == {None: Line("1")}
+
+
+def test_an_old_bundle_that_is_being_deleted_is_not_swept_as_well(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("1", "2", "3"):
+        registry.promote(add(registry, name))
+    for name in registry.ids():
+        os.utime(registry.bundles / name, (0, 0))
+
+    def delete_slowly(path: Path) -> None:
+        monkeypatch.undo()
+        add(registry, "4")  # as another process may, which sweeps
+        rmtree(path)
+
+    monkeypatch.setattr(shutil, "rmtree", delete_slowly)
+    assert [*registry.prune(1)] == ["1"]
+    assert [path.name for path in registry.bundles.glob(".*")] == []

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 from datetime import timedelta
 from pathlib import Path
 
@@ -189,3 +190,29 @@ def test_a_turn_makes_room_for_its_bundle(tmp_path: Path) -> None:
     ids = [each.trained.manifest.id for each in made]
     assert [each.pruned for each in made] == [(), (), (ids[0],), (ids[1],)]
     assert Registry(tmp_path).ids() == ids[2:]
+
+
+def test_old_bundles_that_cannot_be_deleted_do_not_keep_the_new_one_from_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = replace(settings(), bundles=Bundles(max_size=1))
+    for minutes in range(2):
+        turn(tmp_path, pump(300), minutes=minutes, config=small)
+
+    def refuse(_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", "x")
+
+    monkeypatch.setattr("registry.champions.remove", refuse)
+    made = turn(tmp_path, pump(300), minutes=2, config=small)
+    assert (made.pruned, made.prune_failed) == ((), "[Errno 30] Read-only file system: 'x'")
+    assert Registry(tmp_path).champion_of(None) == made.trained.manifest.id
+
+
+def test_a_pin_of_the_shared_champion_lets_a_machine_get_one_of_its_own(tmp_path: Path) -> None:
+    shared = turn(tmp_path, pump(300))
+    registry = Registry(tmp_path)
+    registry.pin(None, pinned=True)
+    own = turn(tmp_path, pump(300), machine="pump-1", minutes=1)
+    assert own.decision.promote
+    assert registry.champion_of("pump-1") == own.trained.manifest.id
+    assert registry.champion_of(None) == shared.trained.manifest.id
