@@ -178,7 +178,7 @@ def _choose(
 def _opened(config: Path | None) -> Iterator[DeadLetters | None]:
     """The store; None where there is none yet."""
     from daemon.dead_letters import DeadLetters
-    from daemon.store import StoreError
+    from daemon.opening import StoreError
 
     path = load_settings(config)[1].state_dir / "store.sqlite"
     if not path.exists():

@@ -35,8 +35,8 @@ def retrain(config: Path | None, *, as_json: bool) -> None:
     are no failure: the next turn may find more.
     """
     need_trainer("retrain")
+    from daemon.opening import StoreError
     from daemon.retraining import REQUEST
-    from daemon.store import StoreError
 
     _, settings = load_settings(config)
     with suppress(OSError):  # a reader of the state directory may take a turn that nobody asked for

@@ -23,7 +23,7 @@ def run(config: Path | None) -> None:
     path, settings = load_settings(config)
     from daemon import assembly
     from daemon.locking import LockedError
-    from daemon.store import StoreError
+    from daemon.opening import StoreError
 
     try:
         assembly.run(path, settings)

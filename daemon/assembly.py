@@ -22,12 +22,13 @@ from daemon.decoding import Decoder
 from daemon.intake import Intake
 from daemon.locking import StateLock
 from daemon.notify import notify
+from daemon.opening import StoreUnavailableError
 from daemon.publisher import Publisher
 from daemon.recovery import retained_alerts
 from daemon.retraining import Retraining
-from daemon.service import RETRY, Service
+from daemon.service import ALIVE, RETRY, Service
 from daemon.serving import Serving
-from daemon.store import Store, StoreUnavailableError
+from daemon.store import Store
 from daemon.tally import Tally
 from detector.pipeline import Champions, Pipeline
 from registry.champions import Registry
@@ -271,7 +272,11 @@ def _open_store(settings: Settings, tally: Tally) -> tuple[Store, tuple[str, ...
     while True:
         try:
             store = store or Store(
-                path, durability=options.durability, max_dead_letters=options.max_dead_letters, tally=tally
+                path,
+                durability=options.durability,
+                max_dead_letters=options.max_dead_letters,
+                expected=(settings.state_dir / ALIVE).exists(),  # a daemon has run here
+                tally=tally,
             )
             return store, store.subscribed(topic_filter(settings))
         except StoreUnavailableError as error:

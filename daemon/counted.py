@@ -124,7 +124,7 @@ COUNTED: Mapping[str, Counted] = {
         "machines_forgotten", "Machines that have sent nothing for store.keep, and are no longer followed."
     ),
     "store_damaged": Counted(
-        "stores_damaged", "Damaged files that were set aside; the store was begun anew."
+        "stores_damaged", "Stores that were damaged, deleted or replaced, and made anew."
     ),
     "snapshot_unreadable": Counted(
         "snapshots_unreadable", "Machines that begin anew, since what was stored of them is damaged."

@@ -10,8 +10,8 @@ import msgspec
 
 from daemon.bounds import KEPT_PAYLOAD, OUTBOX_FULL, UNDELIVERABLE
 from daemon.decoding import RefusalReason
+from daemon.opening import StoreError
 from daemon.schema import SCHEMA
-from daemon.store import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

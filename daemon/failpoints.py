@@ -33,6 +33,12 @@ Failpoint = Literal[
     "alert_marked",  # the outbox has it no more
     "champions_swapped",  # other bundles serve; nobody was told
     "readings_pruned",  # old ones are deleted, which is not committed
+    "damage_found",  # the store is damaged, and nothing is done about it
+    "successor_written",  # what is legible is in another file, whose name says nothing of it yet
+    "successor_named",  # it counts; the damaged file is where it was
+    "damaged_moved",  # and its log of writes is where it was
+    "damaged_set_aside",  # there is no store
+    "successor_placed",  # the swap is over
     "leaving",  # good-byes are said; what the broker took last is not marked
 ]
 FAILPOINTS: tuple[Failpoint, ...] = get_args(Failpoint)

@@ -1,4 +1,4 @@
-"""A damaged store is told from a disk that refuses, put out of the way, and what it still tells is kept."""
+"""A damaged store is told from a disk that refuses, and what it still tells is kept."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import sqlite3
 import time
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from daemon import payloads
-from daemon.schema import TABLES
+from daemon.schema import TABLES, UNREADABLE
 from detector.machine import Snapshot
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ class Damage:
 
     Attributes:
         at: When, in milliseconds since the epoch.
-        file: Where it lies now.
+        file: Where it lies now; empty where there was nothing to set aside.
         reason: What was wrong.
     """
 
@@ -38,27 +37,45 @@ class Damage:
         if now - self.at >= SHOWN:
             return None
         at = payloads.iso(self.at)
+        if not self.file:
+            return f"the store was damaged ({self.reason}), and made anew at {at}"
         return f"the store was damaged ({self.reason}): it is {self.file} now, and begun anew at {at}"
 
 
 SHOWN = 86_400_000  # milliseconds
 DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}  # all else is the disk's, another process's or ours
+BAD_TEXT = "Could not decode to UTF-8"  # what the sqlite3 module says of it
 CHECK_WITHIN = 0.2  # seconds; 50 MiB. A check of 2 GiB takes 7 s, so there the rest is found where it is met
 STEPS = 10_000  # of SQLite's machine between looks at the clock: less than a millisecond
 
 
-def damaged(error: sqlite3.Error) -> bool:
+def damaged(error: Exception) -> bool:
     """Whether an error says that the file's content is wrong, which no second try mends."""
-    code = getattr(error, "sqlite_errorcode", None)  # our own misuse of SQLite has none
-    return code is not None and code & 0xFF in DAMAGE  # extended codes say more in higher bits
+    if isinstance(error, UNREADABLE):
+        return True
+    if not isinstance(error, sqlite3.Error):
+        return False
+    code = getattr(error, "sqlite_errorcode", None)  # our own misuse of SQLite has none, nor has bad text
+    if code is None:
+        return str(error).startswith(BAD_TEXT)
+    return code & 0xFF in DAMAGE  # extended codes say more in higher bits
 
 
-def emptied(path: Path) -> str | None:
-    """What is wrong with a file that has only its log of writes, which SQLite deletes at the first look."""
+def lost(path: Path, *, expected: bool) -> str | None:
+    """What is wrong with a file that is empty or not there; None: nothing.
+
+    Args:
+        path: The file.
+        expected: Whether there should be one. A log of writes, which SQLite deletes at the first look,
+            says that there was one as well.
+    """
+    if path.exists() and path.stat().st_size > 0:
+        return None
+    state = "it is empty" if path.exists() else "it is gone"
     log = beside(path, "-wal")
-    if path.exists() and path.stat().st_size == 0 and log.exists() and log.stat().st_size > 0:
-        return "it is empty, with a log of writes beside it"
-    return None
+    if log.exists() and log.stat().st_size > 0:
+        return f"{state}, with a log of writes beside it"
+    return state if expected else None
 
 
 def flaw(database: sqlite3.Connection) -> str | None:
@@ -87,30 +104,7 @@ def flaw(database: sqlite3.Connection) -> str | None:
     return None
 
 
-def set_aside(path: Path, at: int) -> Path:
-    """Gives a file and what belongs to it another name, which nothing has; returns it.
-
-    Args:
-        path: The file.
-        at: Milliseconds since the epoch, for the name.
-
-    Raises:
-        OSError: The disk refuses.
-    """
-    moment = f"{datetime.fromtimestamp(at // 1000, UTC):%Y-%m-%dT%H-%M-%SZ}"
-    aside = beside(path, f".corrupt-{moment}")
-    number = 1
-    while any(beside(aside, part).exists() for part in PARTS):
-        number += 1
-        aside = beside(path, f".corrupt-{moment}-{number}")
-    # The log goes first: SQLite would delete it beside a file that is not there.
-    for part in PARTS:
-        with suppress(FileNotFoundError):
-            beside(path, part).rename(beside(aside, part))
-    return aside
-
-
-PARTS = ("-wal", "-shm", "")
+LOGS = ("-wal", "-shm", "-journal")  # what SQLite keeps beside a file
 
 
 def beside(path: Path, suffix: str) -> Path:
@@ -118,42 +112,35 @@ def beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
-def salvage(aside: Path, database: sqlite3.Connection, at: int) -> dict[str, int]:
+def salvage(damaged_file: Path, database: sqlite3.Connection, at: int) -> None:
     """Copies what is small and still legible: the state of machines, open alerts, what is unsent.
 
     Args:
-        aside: The file that was set aside.
+        damaged_file: Where it is read, and only read.
         database: A new store, in a transaction.
         at: Milliseconds since the epoch.
-
-    Returns:
-        How many rows of each table were legible.
 
     Raises:
         sqlite3.Error: The new store cannot be written.
     """
-    counts = dict.fromkeys(COPIES, 0)
     # Numbers of publications that are on their way must not be given again, whatever is legible.
     database.execute("INSERT INTO outbox VALUES (?, '', x'')", (at,))
     database.execute("DELETE FROM outbox")
-    for table, (read, write) in COPIES.items():
-        for row in _legible(aside, read):
+    for read, write in COPIES.values():
+        for row in _legible(damaged_file, read):
             with suppress(sqlite3.IntegrityError):  # damage may have made it a value of another type
                 database.execute(write, row)
-                counts[table] += 1
     database.execute("UPDATE machines SET heard_at = ?", (at,))
     for machine, content in database.execute("SELECT id, snapshot FROM machines").fetchall():
         try:
             snapshot = msgspec.msgpack.decode(content, type=Snapshot)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             database.execute("DELETE FROM machines WHERE id = ?", (machine,))
-            counts["machines"] -= 1
         else:
             alert = snapshot.alerts.alert
             if alert is not None:
                 values = (alert.id, machine, alert.opened_at)
                 database.execute("INSERT OR IGNORE INTO alerts VALUES (?, ?, ?, NULL)", values)
-    return counts
 
 
 COPIES = {
@@ -167,12 +154,12 @@ COPIES = {
 }
 
 
-def _legible(aside: Path, query: str) -> list[tuple[object, ...]]:
+def _legible(damaged_file: Path, query: str) -> list[tuple[object, ...]]:
     """The rows of a query up to the first that is illegible."""
     rows: list[tuple[object, ...]] = []
-    if aside.stat().st_size == 0:  # SQLite would delete its log
+    if not damaged_file.exists() or damaged_file.stat().st_size == 0:  # SQLite would delete its log
         return rows
-    where = f"{aside.absolute().as_uri()}?mode=ro"
+    where = f"{damaged_file.absolute().as_uri()}?mode=ro"
     with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(where, uri=True)) as old:
         for row in old.execute(query):
             rows.append(row)  # noqa: PERF402 - those before an error count

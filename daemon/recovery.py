@@ -17,7 +17,7 @@ from daemon.transaction import Transaction
 from detector.alerts import OpenAlert, OpenSilence, Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from config import Settings
     from config.secrets import Secret
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ASK_WITHIN = 3.0  # seconds for all of it; nothing is taken from the broker meanwhile
+ASKED = 5  # times, a second apart, before readings are taken without an answer; the next start asks again
 QUIET = 0.5  # seconds without another state, after which all have come: the broker sends them in one go
 
 
@@ -40,8 +41,8 @@ class _State(msgspec.Struct, frozen=True):
     alert: _Alert | None
 
 
-def retained_alerts(settings: Settings, password: Secret | None) -> dict[str, OpenAlert | OpenSilence]:
-    """The open alert of each machine by its retained state; without an answer, none.
+def retained_alerts(settings: Settings, password: Secret | None) -> dict[str, OpenAlert | OpenSilence] | None:
+    """The open alert of each machine by its retained state; None: the broker did not answer.
 
     Over a connection of its own: the session's would bring all waiting readings first.
     """
@@ -67,6 +68,7 @@ def retained_alerts(settings: Settings, password: Secret | None) -> dict[str, Op
         _collect(found, states)
     except OSError as error:
         structlog.get_logger().error("states_not_recovered", reason=str(error))
+        return None
     finally:
         client.disconnect()
         client.loop_stop()
@@ -111,13 +113,23 @@ def _open_alert(payload: bytes) -> tuple[str, OpenAlert | OpenSilence] | None:
     return state.machine, OpenAlert(alert.id, at, alert.peak_score, alert.severity, at)
 
 
-def adopt(alerts: Mapping[str, OpenAlert | OpenSilence], pipeline: Pipeline) -> Transaction:
-    """Takes up the open alerts of machines that the pipeline does not know; what that leaves behind."""
+def adopt(
+    alerts: Mapping[str, OpenAlert | OpenSilence], pipeline: Pipeline, stored: Collection[str]
+) -> Transaction:
+    """Takes up the open alerts of machines that the pipeline does not know; what that leaves behind.
+
+    That the store must have, and the machines that only the pipeline knows: those that were illegible in a
+    store that was damaged while it was in use.
+    """
     transaction = Transaction()
     for name, alert in alerts.items():
-        machine = None if pipeline.machine(name) is not None else pipeline.adopt(name, alert)
-        if machine is not None:
-            transaction.snapshots[name] = machine.snapshot()
-            if isinstance(alert, OpenAlert):
-                transaction.opened.append((name, alert.id, alert.opened_at))
+        if pipeline.machine(name) is None:
+            pipeline.adopt(name, alert)
+    for machine in pipeline.machines():
+        if machine.name in stored:
+            continue
+        snapshot = transaction.snapshots[machine.name] = machine.snapshot()
+        open_alert = snapshot.alerts.alert
+        if open_alert is not None:
+            transaction.opened.append((machine.name, open_alert.id, open_alert.opened_at))
     return transaction

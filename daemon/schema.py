@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
 
+# What msgspec raises on content that is none of ours: not only its own errors.
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 TABLES = frozenset(
     {"machines", "layouts", "readings", "alerts", "outbox", "dead_letters"}
 )  # in every version
@@ -60,8 +62,14 @@ def _second(database: sqlite3.Connection) -> None:
     database.execute("CREATE INDEX alerts_by_machine ON alerts (machine, closed_at)")
     rows = database.execute("SELECT id, snapshot FROM machines WHERE snapshot IS NOT NULL").fetchall()
     for machine, content in rows:
-        snapshot = msgspec.msgpack.decode(content)
-        if isinstance(snapshot["alerts"]["recent"], int):  # which of the last windows were anomalies
+        try:
+            snapshot = msgspec.msgpack.decode(content)
+            counted = isinstance(
+                snapshot["alerts"]["recent"], int
+            )  # which of the last windows were anomalies
+        except (*UNREADABLE, LookupError, TypeError):  # it is left to who reads it, and says so
+            continue
+        if counted:
             snapshot["alerts"]["recent"] = ()  # counting begins anew; an open alert stays open
             values = (msgspec.msgpack.encode(snapshot), machine)
             database.execute("UPDATE machines SET snapshot = ? WHERE id = ?", values)

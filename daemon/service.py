@@ -19,7 +19,7 @@ from daemon.intake import Connected, Disconnected, Published, Subscribed, Unsubs
 from daemon.link import Link
 from daemon.notify import notify
 from daemon.publisher import stored
-from daemon.recovery import adopt
+from daemon.recovery import ASKED, adopt
 from daemon.replaying import Replaying
 from daemon.transaction import Transaction
 from daemon.upkeep import Upkeep
@@ -69,7 +69,7 @@ class Service:
         publisher: Publisher,
         announcer: Announcer,
         tally: Tally,
-        retained_alerts: Callable[[], Mapping[str, OpenAlert | OpenSilence]],
+        retained_alerts: Callable[[], Mapping[str, OpenAlert | OpenSilence] | None],
     ) -> None:
         self._settings = settings
         self._intake = intake
@@ -90,6 +90,7 @@ class Service:
         self._sent: list[int] = []
         self._undeliverable: list[tuple[int, str]] = []
         self._retained_alerts = retained_alerts
+        self._unanswered = 0  # times that the broker was asked for them
         self._connected: Connected | None = None  # a connection that what is unsent could not be read for
 
     def step(self) -> None:
@@ -193,11 +194,15 @@ class Service:
 
     def _recover(self) -> None:
         """Takes up the open alerts that the broker knows and a damaged store no longer does."""
-        transaction = adopt(self._retained_alerts(), self.pipeline)
+        alerts = self._retained_alerts()
+        self._unanswered = 0 if alerts is not None else self._unanswered + 1
+        if 0 < self._unanswered < ASKED:
+            return
+        transaction = adopt(alerts or {}, self.pipeline, self._store.machines())
         if self._commit(transaction) is None:
             return
         try:
-            self._store.recovered()
+            self._store.recovered(answered=alerts is not None)
         except sqlite3.Error as error:  # the next step tries again, and finds the machines known
             self._store_failed(error, "recover")
         else:

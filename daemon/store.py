@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
 import numpy as np
-import structlog
 
 from daemon.bounds import (
     KEPT_PAYLOAD,
@@ -23,9 +22,9 @@ from daemon.clock import now
 from daemon.failpoints import failpoint
 from daemon.hearing import Hearing
 from daemon.intake import Message
-from daemon.integrity import Damage, damaged, emptied, flaw, salvage, set_aside
+from daemon.opening import StoreFile, unusable
 from daemon.retention import Retention
-from daemon.schema import SCHEMA, migrate
+from daemon.schema import UNREADABLE
 from daemon.sweep import Sweep
 from daemon.tally import Tally
 from detector.grid import Grid
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from daemon.integrity import Damage
     from daemon.transaction import Transaction
 
 NEW_MACHINE = (
@@ -48,29 +48,11 @@ INSERT_READING = (
     "INSERT INTO readings VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE "
     "SET numbers = larger(numbers, excluded.numbers) WHERE numbers IS NOT excluded.numbers"
 )
-BUSY = 500  # milliseconds that a commit waits for another process; who waits sees no signal
-# Pages of 4 KiB in the log before they go to the file. Readings of many machines touch the same pages again
-# and again: at 1,000 machines this takes a third of the time that SQLite's own 1,000 pages take.
-CHECKPOINT = 4000
 MAX_TEXTS = 100_000  # of categories; 10 MB. Of more it is not known any longer what they were called
 MAX_NAMES = 1_000_000  # sensors of all stored layouts: memory of about 100 MB
-
-
-LOG_KEPT = 64 * 2**20  # bytes of the log of writes that stay on disk after a long reader let it grow
-# The disk is full or fails, or another process has the file: what the next try may not meet.
-PASSING = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-
 NUMBER = 8  # bytes
 
 T = TypeVar("T")
-
-
-class StoreError(Exception):
-    """The file cannot be used; the message names it and says what to do."""
-
-
-class StoreUnavailableError(StoreError):
-    """The file cannot be used now, for a reason that may pass by itself."""
 
 
 class Store:
@@ -83,6 +65,7 @@ class Store:
         durability: Literal["full", "normal"] = "full",
         max_dead_letters: int = 10_000,
         read_only: bool = False,
+        expected: bool = False,
         tally: Tally | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -93,6 +76,7 @@ class Store:
             durability: `full` survives a power cut, `normal` any crash of the process.
             max_dead_letters: The oldest beyond this number are deleted.
             read_only: For retraining, beside a running daemon.
+            expected: Whether there should be a file: none, or an empty one, is a damaged one.
             tally: Counts what is turned away, and damage.
             clock: Monotonic, in seconds.
 
@@ -102,148 +86,62 @@ class Store:
         """
         self.path = path
         self.max_dead_letters = max_dead_letters
-        self._durability = durability
-        self._read_only = read_only
         self._tally = tally or Tally(time.monotonic)
-        self._aside: tuple[Path, str] | None = None  # a damaged file and why, until its successor notes it
-        self._open: sqlite3.Connection | None = None
-        self.damage: Damage | None = None  # the last that was met
+        self._read_only = read_only
         self._hearing = Hearing(clock)
-        self.recovering = False  # whether it is still to be asked what the broker knows
-        try:
-            if read_only:
-                self._open_read_only()
-            else:
-                self._prepare()
-        except (sqlite3.Error, OSError) as error:
-            raise self._unusable(error) from error
+        self._file = StoreFile(
+            path,
+            durability=durability,
+            read_only=read_only,
+            expected=expected,
+            tally=self._tally,
+            clock=now,
+            opened=self._remember,
+        )
+
+    @property
+    def damage(self) -> Damage | None:
+        """The last that was met."""
+        return self._file.damage
+
+    @property
+    def recovering(self) -> bool:
+        """Whether it is still to be asked what the broker knows."""
+        return self._file.recovering
 
     @property
     def _database(self) -> sqlite3.Connection:
-        """The open file; a damaged one that was set aside has a successor by then.
+        return self._file.database
 
-        Raises:
-            sqlite3.Error: The disk refuses the successor.
-        """
-        if self._open is None:
-            self._prepare()
-        assert self._open is not None
-        return self._open
-
-    def _unusable(self, error: sqlite3.Error | OSError) -> StoreError:
-        passing = getattr(error, "sqlite_errorcode", 0) & 0xFF in PASSING
-        kind = StoreUnavailableError if passing else StoreError
-        return kind(f"{self.path}: cannot be used as the store: {error}")
-
-    def _open_read_only(self) -> None:
-        self._open = sqlite3.connect(
-            f"{self.path.absolute().as_uri()}?mode=ro", uri=True, timeout=10, isolation_level=None
-        )
-        version = self._version(self._open)
-        if version != SCHEMA:
-            raise StoreError(f"{self.path}: must have schema {SCHEMA}, got {version}: start the daemon first")
-        self._remember(self._open)
-
-    def _version(self, database: sqlite3.Connection) -> int:
-        version: int = database.execute("PRAGMA user_version").fetchone()[0]
-        if version > SCHEMA:
-            raise StoreError(
-                f"{self.path}: must have schema {SCHEMA} or an older one, got {version}: made by a newer "
-                "version, which alone can go on with it"
-            )
-        return version
-
-    def _prepare(self) -> None:
-        """Opens the file for writing, brings it to this version, and remembers what is asked often."""
-        damage = emptied(self.path)
-        database = sqlite3.connect(self.path, timeout=10, isolation_level=None)
-        try:
-            if damage is None:
-                self._version(database)
-                damage = flaw(database)
-            if damage is None:
-                database.create_function("larger", 2, _larger, deterministic=True)
-                database.execute("PRAGMA journal_mode = WAL")
-                database.execute(f"PRAGMA synchronous = {self._durability}")
-                database.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT}")
-                database.execute(f"PRAGMA journal_size_limit = {LOG_KEPT}")
-                migrate(database)
-                self._succeed(database)
-                self._remember(database)
-                database.execute(f"PRAGMA busy_timeout = {BUSY}")
-        except BaseException as error:
-            database.close()
-            wrong = isinstance(error, msgspec.MsgspecError)  # a list of sensors is none
-            if not (wrong or (isinstance(error, sqlite3.Error) and damaged(error))):
-                raise
-            damage = str(error)
-        if damage is None:
-            self._open = database
-        else:
-            database.close()
-            self._set_aside(damage)
-            self._prepare()
-
-    def _set_aside(self, reason: str) -> None:
-        """Puts the damaged file, which is closed, out of the way."""
-        self._aside = set_aside(self.path, now()), reason
-        self._tally.report("store_damaged", file=str(self._aside[0]), detail=reason)
-
-    def _succeed(self, database: sqlite3.Connection) -> None:
-        """Notes in a new file what it stands in for, with what was legible there."""
-        if self._aside is None:
-            return
-        (file, reason), at = self._aside, now()
-        database.execute("BEGIN IMMEDIATE")
-        with database:
-            database.execute("INSERT INTO set_aside VALUES (?, ?, ?, TRUE)", (at, str(file), reason))
-            counts = salvage(file, database, at)
-        self._aside = None
-        structlog.get_logger().info("store_begun_anew", path=str(self.path), **counts)
+    def _surviving(self, operation: Callable[[], T]) -> T:
+        return self._file.surviving(operation)
 
     def _remember(self, database: sqlite3.Connection) -> None:
+        """Takes up what is asked often from a file that was just opened."""
+        database.create_function("larger", 2, _larger, deterministic=True)
         self._retention = Retention(database)
         if not self._read_only:
             self._bounds = Bounds(database)
         self._sweep: Sweep | None = None
         self._machines: dict[str, int] = dict(database.execute("SELECT name, id FROM machines"))
         self._layouts: dict[tuple[str, ...], int] = {
-            tuple(msgspec.json.decode(sensors)): number
+            msgspec.json.decode(sensors, type=tuple[str, ...]): number
             for number, sensors in database.execute("SELECT id, sensors FROM layouts")
         }
         self._names = sum(map(len, self._layouts))
         (self.outbox,) = database.execute("SELECT count(*) FROM outbox").fetchone()
-        query = "SELECT at, file, reason, pending FROM set_aside ORDER BY rowid DESC LIMIT 1"
-        row = database.execute(query).fetchone()
-        self.damage = None if row is None else Damage(*row[:3])
-        self.recovering = row is not None and bool(row[3])
 
-    def _surviving(self, operation: Callable[[], T]) -> T:
-        """Runs it; where the file turns out to be damaged, once more on its successor."""
-        try:
-            return operation()
-        except sqlite3.Error as error:
-            if self._read_only or not damaged(error):
-                raise
-            reason = str(error)
-        self.close()
-        self._set_aside(reason)
-        return operation()
-
-    def recovered(self) -> None:
-        """Notes that what the broker still knew has been stored.
+    def recovered(self, *, answered: bool = True) -> None:
+        """Notes that what the broker still knew has been stored; without its answer, until the next start.
 
         Raises:
             sqlite3.Error: The disk refuses.
         """
-        self._database.execute("UPDATE set_aside SET pending = FALSE")
-        self.recovering = False
+        self._file.recovered(answered=answered)
 
     def close(self) -> None:
         """Closes the file."""
-        if self._open is not None:
-            self._open.close()
-            self._open = None
+        self._file.close()
 
     def commit(self, transaction: Transaction) -> list[int]:
         """Stores it whole or not at all; returns the numbers of what is outgoing, in order.
@@ -418,7 +316,7 @@ class Store:
         try:
             return self._surviving(lambda: self._subscribed(topic))
         except sqlite3.Error as error:
-            raise self._unusable(error) from error
+            raise unusable(self.path, error) from error
 
     def _subscribed(self, topic: str) -> tuple[str, ...]:
         known = {each for (each,) in self._database.execute("SELECT topic FROM subscriptions")}
@@ -446,7 +344,7 @@ class Store:
         for name, content in self._surviving(lambda: self._database.execute(query).fetchall()):
             try:
                 yield name, msgspec.msgpack.decode(content, type=Snapshot)
-            except msgspec.MsgspecError as error:  # damage that SQLite does not see
+            except UNREADABLE as error:  # damage that SQLite does not see
                 self._tally.report("snapshot_unreadable", machine=name, detail=str(error))
 
     def machines(self) -> Sequence[str]:

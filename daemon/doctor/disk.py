@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from config.quantities import format_size
 from daemon.assembly import STORE
 from daemon.doctor.findings import failure, ok, warning
-from daemon.integrity import PARTS, beside
+from daemon.integrity import LOGS, beside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,7 +118,7 @@ def _disk(settings: Settings) -> Findings:
 
 def store_size(state_dir: Path) -> int:
     """Bytes of the store, without damaged ones that were set aside: they are beyond `store.max_size`."""
-    files = [beside(state_dir / STORE, part) for part in PARTS]
+    files = [beside(state_dir / STORE, part) for part in ("", *LOGS)]
     return sum(file.stat().st_size for file in files if file.exists())
 
 

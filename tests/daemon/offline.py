@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -17,6 +17,7 @@ from daemon.service import Service
 from daemon.serving import Serving
 from daemon.store import Store
 from daemon.tally import Tally
+from detector.alerts import OpenAlert
 from detector.pipeline import Pipeline
 from registry.champions import Registry
 from tests.daemon.wire import Wire, connected
@@ -42,7 +43,9 @@ class Offline:
 
 
 @contextmanager
-def serving(settings: Settings) -> Iterator[Offline]:
+def serving(
+    settings: Settings, *, retained_alerts: Callable[[], Mapping[str, OpenAlert] | None] = dict
+) -> Iterator[Offline]:
     """Starts from what the state directory holds; ends without any good-bye."""
     store = Store(settings.state_dir / "store.sqlite", durability=settings.store.durability)
     bundles = Serving(Registry(settings.state_dir), store, lateness=milliseconds(settings.readings.lateness))
@@ -61,7 +64,7 @@ def serving(settings: Settings) -> Iterator[Offline]:
         publisher=publisher,
         announcer=Announcer(settings, publisher, tally, version="1"),
         tally=tally,
-        retained_alerts=dict,
+        retained_alerts=retained_alerts,
     )
     intake.put(connected(1))
     yield Offline(service, intake, tally)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from daemon import bounds, hearing, retention, sweep, upkeep
+from daemon import bounds, hearing, opening, retention, sweep, upkeep
 from daemon import store as stores
 from daemon.announcing import Announcer
 from daemon.bounds import Limits
@@ -359,7 +359,7 @@ def test_the_log_of_writes_stays_small(store: Store) -> None:
         readings = [Reading("press", AT + batch * 1000 + n, ("flow",), np.ones(1)) for n in range(1000)]
         store.commit(Transaction(readings=readings, outgoing=[("a", b"x" * 1_000_000)]))
     assert store.size() > 60_000_000
-    assert beside(store.path, "-wal").stat().st_size < 2 * stores.CHECKPOINT * 4096
+    assert beside(store.path, "-wal").stat().st_size < 2 * opening.CHECKPOINT * 4096
 
 
 def test_a_broker_that_is_away_for_long_gets_what_the_outbox_could_hold(

@@ -13,9 +13,13 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from daemon import integrity
+from config import load
+from daemon import integrity, recovery
 from daemon.bounds import Limits
-from daemon.store import Store, StoreError
+from daemon.intake import Message
+from daemon.opening import StoreError
+from daemon.schema import SCHEMA
+from daemon.store import Store
 from daemon.transaction import Transaction
 from detector.alerts import AlertTracker, OpenAlert, OpenSilence, Severity
 from detector.events import MachineState
@@ -23,6 +27,7 @@ from detector.machine import Snapshot
 from detector.reading import Reading
 from tests import plant
 from tests.conftest import Setup
+from tests.daemon import offline
 from tests.real_client import Client
 from tests.real_daemon import Daemon
 from tests.waiting import wait_until
@@ -83,6 +88,10 @@ def replace_by_another(file: Path) -> None:
     other.close()
 
 
+def empty(file: Path) -> None:
+    os.truncate(file, 0)
+
+
 @pytest.mark.parametrize("harm", [garble, halve, spoil_the_end, replace_by_another])
 def test_a_damaged_store_is_set_aside_as_it_is_and_begun_anew(
     store: Store, harm: Callable[[Path], None]
@@ -118,6 +127,27 @@ def test_what_is_legible_is_taken_over(store: Store) -> None:
     assert anew.alerted("press") == [(AT, None)]
     assert anew.history("press", 0).texts == {5.0: "run"}
     assert anew.commit(Transaction(outgoing=[("a", b"3")]))[0] > 2
+    anew.close()
+
+
+@pytest.mark.parametrize("sensors", ["5", "none", "x'ff'"])
+def test_a_list_of_sensors_that_is_none_is_damage(store: Store, sensors: str) -> None:
+    value = f"CAST({sensors} AS TEXT)" if sensors.startswith("x") else f"'{sensors}'"
+    store._database.execute(f"UPDATE layouts SET sensors = {value}")  # noqa: S608 - ours
+    store.close()
+    anew = Store(store.path)
+    assert anew.damage is not None
+    assert dict(anew.snapshots()) == {"press": SNAPSHOT}
+    anew.close()
+
+
+def test_a_state_that_is_none_costs_its_machine_alone_where_a_store_is_damaged(store: Store) -> None:
+    store.commit(Transaction(snapshots={"pump": SNAPSHOT}))
+    store._database.execute("UPDATE machines SET snapshot = x'a1ff' WHERE name = 'pump'")
+    store._database.execute("UPDATE layouts SET sensors = 'none'")
+    store.close()
+    anew = Store(store.path)
+    assert dict(anew.snapshots()) == {"press": SNAPSHOT}
     anew.close()
 
 
@@ -195,19 +225,14 @@ def test_damage_that_is_met_while_running_costs_no_batch(store: Store) -> None:
 def test_a_successor_that_the_disk_refuses_is_made_once_there_is_room(store: Store, tmp_path: Path) -> None:
     store.close()
     garble(store.path)
-    moved = integrity.set_aside
-
-    def occupy(path: Path, at: int) -> Path:
-        aside = moved(path, at)
-        path.mkdir()  # whatever keeps a file from being made
-        return aside
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("daemon.store.set_aside", occupy)
-        for _ in range(2):
-            with pytest.raises(sqlite3.OperationalError, match="unable to open"):
-                store.commit(Transaction(readings=readings(2)))
-    store.path.rmdir()
+    unfinished = integrity.beside(store.path, ".unfinished")
+    unfinished.mkdir()  # whatever keeps a file from being made
+    content = store.path.read_bytes()
+    for _ in range(2):
+        with pytest.raises(sqlite3.OperationalError):
+            store.commit(Transaction(readings=readings(2)))
+        assert store.path.read_bytes() == content
+    unfinished.rmdir()
     store.commit(Transaction(readings=readings(2)))
     assert len(list(store.readings("press", 0))) == 2
     assert store.damage is not None
@@ -221,7 +246,7 @@ def test_a_store_of_a_newer_version_is_refused_and_left_as_it_is(store: Store, t
     with pytest.raises(StoreError) as refused:
         Store(store.path)
     assert str(refused.value) == (
-        f"{store.path}: must have schema 5 or an older one, got 99: made by a newer version, which alone can "
+        f"{store.path}: must have schema {SCHEMA} or an older one, got 99: made by a newer version, which alone can "
         "go on with it"
     )
     assert store.path.read_bytes() == content
@@ -239,7 +264,7 @@ def test_a_large_store_is_looked_at_no_longer_than_a_start_may_take(
     assert not list(store.path.parent.glob("store.sqlite.corrupt-*"))
 
 
-@pytest.mark.parametrize("harm", [garble, replace_by_another])
+@pytest.mark.parametrize("harm", [garble, replace_by_another, Path.unlink, empty])
 def test_an_open_alert_is_taken_up_from_the_retained_state_and_closes_under_its_id(
     setup: Setup, client: Client, ready: Ready, harm: Callable[[Path], None]
 ) -> None:
@@ -258,7 +283,8 @@ def test_an_open_alert_is_taken_up_from_the_retained_state_and_closes_under_its_
     assert daemon.wait("alerts_recovered")["machines"] == ["press"]
     status = wait_until(lambda: client.last(STATUS)["status"] == "degraded" and client.last(STATUS), "status")
     (said,) = daemon.said("store_damaged")
-    assert status["problem"].startswith(f"the store was damaged ({said['detail']}): it is {said['file']} now")
+    place = f": it is {said['file']} now" if said["file"] else ", and made anew"
+    assert status["problem"].startswith(f"the store was damaged ({said['detail']}){place}")
     wait_until(lambda: client.last(STATES)["state"] == "normal", "the end of the alert")
     changes = [(event["id"], event["change"]) for event in client.messages(ALERTS)]
     assert changes == [(opened["id"], "opened"), (opened["id"], "closed")]
@@ -304,6 +330,42 @@ def test_retained_states_of_any_kind_are_borne(setup: Setup, client: Client, rea
     assert snapshots["good"].alerts.alert == OpenAlert("9f0c", AT, 7.5, Severity.CRITICAL, AT)
     assert store.alerted("good") == [(AT, None)]
     store.close()
+
+
+def test_a_broker_that_does_not_answer_is_asked_again_before_any_reading_is_taken(tmp_path: Path) -> None:
+    file = tmp_path / "anomalyd.yaml"
+    file.write_text(f"state_dir: {tmp_path}\n")
+    garble(tmp_path / "store.sqlite")
+    answers = iter([None, None, {"press": ALERT}])
+    with offline.serving(load(file, {}), retained_alerts=lambda: next(answers)) as daemon:
+        for _ in range(4):  # of which the first hears that there is a connection
+            assert daemon.service.pipeline.machine("press") is None
+            daemon.service.step()
+        machine = daemon.service.pipeline.machine("press")
+        assert machine is not None
+        assert machine.snapshot().alerts.alert == ALERT
+
+
+def test_a_broker_that_never_answers_holds_readings_back_for_a_few_tries_and_the_next_start_asks_again(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "anomalyd.yaml"
+    file.write_text(f"state_dir: {tmp_path}\n")
+    settings = load(file, {})
+    garble(tmp_path / "store.sqlite")
+    with offline.serving(settings, retained_alerts=lambda: None) as daemon:
+        message = Message("plant/press/readings", b'{"ts": 1735725600000, "flow": 1}', AT, 0, 1, 0)
+        daemon.take([message])
+        for _ in range(recovery.ASKED - 1):
+            assert daemon.count("message_refused") == 0
+            assert daemon.service.pipeline.machine("press") is None
+            daemon.service.step()
+        daemon.service.step()
+        daemon.service.step()
+        assert daemon.service.pipeline.machine("press") is not None
+    again = Store(tmp_path / "store.sqlite")
+    assert again.recovering
+    again.close()
 
 
 def test_damage_is_a_problem_for_a_day() -> None:

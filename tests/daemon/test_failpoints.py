@@ -36,7 +36,9 @@ Ready = Callable[[], Daemon]
 FIRST, SECOND = "2025-01-01T09-00-00Z-0001", "2025-01-02T09-00-00Z-0002"
 # All but these are passed once a step, or with every alert.
 SELDOM = {"champions_swapped", "readings_pruned", "leaving"}
-OFTEN = [name for name in FAILPOINTS if name not in SELDOM]
+# Passed where a store is damaged (test_damage).
+SWAP = FAILPOINTS[FAILPOINTS.index("damage_found") : FAILPOINTS.index("successor_placed") + 1]
+OFTEN = [name for name in FAILPOINTS if name not in SELDOM and name not in SWAP]
 HISTORY = plant.history(600, faults=[range(n, n + 10) for n in range(20, 600, 50)])  # none from 200 to 220
 MESSAGES = plant.messages(HISTORY)
 

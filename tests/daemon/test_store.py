@@ -14,8 +14,9 @@ from daemon import bounds
 from daemon import store as stores
 from daemon.decoding import Refusal, RefusalReason
 from daemon.intake import Message
+from daemon.opening import StoreError
 from daemon.schema import SCHEMA
-from daemon.store import Store, StoreError
+from daemon.store import Store
 from daemon.transaction import Transaction
 from detector.alerts import AlertTracker, OpenAlert, Severity
 from detector.channels import number_of

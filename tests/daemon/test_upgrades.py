@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from daemon.schema import SCHEMA, STEPS
 from daemon.store import Store
+from daemon.tally import Tally
 from registry.bundle import BundleError
 from registry.champions import Registry
 from tests import plant
@@ -58,6 +61,26 @@ def test_a_store_of_the_first_version_is_brought_forward_with_all_that_it_holds(
     assert store.unsent() == []
     store.close()
     assert version(tmp_path / "state") == SCHEMA
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\x05", b"\xa1\xff", b"\x91" * 100_000, msgspec.msgpack.encode({"alerts": {}})],
+    ids=["empty", "number", "text", "deep", "partial"],
+)
+def test_a_state_that_cannot_be_read_costs_its_machine_alone(tmp_path: Path, content: bytes) -> None:
+    take(tmp_path / "state")
+    path = tmp_path / "state/store.sqlite"
+    with sqlite3.connect(path) as database:
+        database.execute("INSERT INTO machines VALUES (7, 'pump', ?)", (content,))
+    database.close()
+    tally = Tally(time.monotonic)
+    store = Store(path, tally=tally)
+    assert store.damage is None
+    assert [name for name, _ in store.snapshots()] == ["press"]
+    assert tally.counts["snapshot_unreadable", ""] == 1
+    assert len(list(store.readings("press", 0))) == 60
+    store.close()
 
 
 @pytest.mark.parametrize("steps", range(1, SCHEMA))
