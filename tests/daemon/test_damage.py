@@ -246,8 +246,8 @@ def test_a_store_of_a_newer_version_is_refused_and_left_as_it_is(store: Store, t
     with pytest.raises(StoreError) as refused:
         Store(store.path)
     assert str(refused.value) == (
-        f"{store.path}: must have schema {SCHEMA} or an older one, got 99: made by a newer version, which alone can "
-        "go on with it"
+        f"{store.path}: must have schema {SCHEMA} or an older one, got 99: made by a newer version, which "
+        "alone can go on with it"
     )
     assert store.path.read_bytes() == content
     assert list(tmp_path.iterdir()) == [store.path]
