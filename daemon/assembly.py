@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sqlite3
@@ -248,6 +249,7 @@ class Daemon:
         self._store.max_dead_letters = settings.store.max_dead_letters
         self._retraining.settings = settings
         self._settings = settings
+        gc.collect()  # the former pipeline is full of cycles, and may else stay for hours: megabytes
         log.info("configuration_reloaded", file=str(self._path))
         _warn_of_unknown_sensors(settings, pipeline.champions)
 
