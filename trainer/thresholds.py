@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # An alert that is open as long as windows are above the threshold: each is one run of them.
 RUNS = AlertPolicy(open_after=1, open_within=1, close_after=1, close_score=1.0)
+MOST_RAISED = 1.5  # times the threshold of the held-back rows
 PEAKS = 0.02  # share of the errors that are peaks over the threshold of Siffer et al.,
 FEWEST_PEAKS = 20  # or so many, as two parameters are fitted to them
 
@@ -191,7 +192,8 @@ def _calibrated(
     """The lowest threshold that is expected to open no more alerts, or have no more windows above it.
 
     Neither on the held-back rows nor on those that were fitted on: to lower it these are too well known,
-    but an alert in them, which are the most, is as false as any other.
+    but an alert in them, which are the most, is as false as any other. It is raised by no more than
+    `MOST_RAISED` times, as a fault among them that nobody has labelled would hide the next one.
     """
 
     def lowest(rows: HeldBack) -> tuple[float, float, float]:
@@ -201,7 +203,8 @@ def _calibrated(
         windows = false_alarm_rate * len(rows.errors)
         return rows.runs.lowest(windows / rows.windows_per_run)
 
-    value, low, high = (max(each) for each in zip(*map(lowest, held_back.all_rows), strict=True))
+    found = zip(*map(lowest, held_back.all_rows), strict=True)
+    value, low, high = (min(max(each), MOST_RAISED * each[0]) for each in found)
     return Found(value, low, high)
 
 

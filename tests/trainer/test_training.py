@@ -81,17 +81,6 @@ def test_a_long_history_s_threshold_knows_nothing_of_the_rows_for_the_gate() -> 
     assert made.manifest.metrics["gate_above"] == 0
 
 
-def test_a_rough_hour_among_the_rows_that_were_fitted_on_raises_the_threshold() -> None:
-    history = pump(300)
-    values = history.values.copy()
-    values[60:90] += np.random.default_rng(1).normal(size=(30, 3)) * (2, 8, 0.05)
-    made = trained(with_values(history, values))
-    known = replay_rows(made.detector, made.parts.not_held_back, AlertPolicy())
-    assert known.opened == 0
-    held_back = replay_rows(made.detector, made.parts.calibration, AlertPolicy())
-    assert max(known.errors) > 3 * max(held_back.errors)
-
-
 def test_all_that_takes_time_is_said(bundle: Trained) -> None:
     told: list[Stage] = []
     wishes = settings()
