@@ -15,7 +15,7 @@ import structlog
 
 from config import ConfigError, load, read_password
 from config.policies import alert_policy, health_policy, milliseconds, stream_policy
-from daemon import failpoints, logs, payloads, reasons
+from daemon import failpoints, logs, payloads
 from daemon.announcing import Announcer
 from daemon.clock import now
 from daemon.connection import Connection, topic_filter
@@ -282,9 +282,7 @@ def _open_store(settings: Settings, tally: Tally) -> tuple[Store, tuple[str, ...
             )
             return store, store.subscribed(topic_filter(settings))
         except StoreUnavailableError as error:
-            cause = error.__cause__
-            reason = reasons.of_store(cause) if isinstance(cause, sqlite3.Error) else reasons.OTHER
-            tally.count("store_failed", reason, detail=str(cause), doing="open", path=str(path))
+            tally.store_failed(error.__cause__ or error, "open", path)
             notify(f"STATUS={error}\nEXTEND_TIMEOUT_USEC={PATIENCE}")
             time.sleep(RETRY)
 

@@ -94,3 +94,11 @@ class Client(paho.Client):
         """Acknowledges messages at QoS 1 by their packet identifiers."""
         packets = b"".join([PUBACK.pack(paho.PUBACK, 2, mid) for mid in mids])
         self._packet_queue(paho.PUBACK, packets, mids[-1], 1)
+
+
+def topic_of(message: paho.MQTTMessage) -> str:
+    """A message's topic; of one that is no UTF-8 the replacement character, which no machine is called."""
+    try:
+        return message.topic
+    except UnicodeDecodeError:
+        return "\ufffd"

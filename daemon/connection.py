@@ -12,6 +12,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from daemon import losses, reasons
+from daemon.client import topic_of
 from daemon.clock import now, steady
 from daemon.intake import Connected, Disconnected, Message, Published, Subscribed, Unsubscribed
 from daemon.login import LARGEST_PACKET, RECEIVE_MAXIMUM, connect_options, new_client
@@ -207,15 +208,11 @@ class Connection:
             self._client.reconnect_delay_set(seconds, max(seconds, LONGEST_WAIT))
 
     def _on_message(self, _client: paho.Client, _: object, message: paho.MQTTMessage) -> None:
-        try:
-            topic = message.topic
-        except UnicodeDecodeError:
-            topic = "\ufffd"
         # One byte too many is enough to refuse it.
         payload = bytes(message.payload[: self._settings.readings.max_payload + 1])
         self._intake.put(
             Message(
-                topic,
+                topic_of(message),
                 payload,
                 now(),
                 message.qos,

@@ -158,10 +158,7 @@ def _counter(name: str, says: str, value: float) -> Metric:
 
 
 def _counters(name: str, says: str, label: str, values: Mapping[Word, float]) -> Metric:
-    family = CounterMetricFamily(f"{PREFIX}_{name}", says, labels=[label])
-    for word, value in values.items():
-        family.add_metric([word], value)
-    return family
+    return _filled(CounterMetricFamily(f"{PREFIX}_{name}", says, labels=[label]), values)
 
 
 def _gauge(name: str, says: str, value: float) -> Metric:
@@ -169,7 +166,10 @@ def _gauge(name: str, says: str, value: float) -> Metric:
 
 
 def _gauges(name: str, says: str, label: str, values: Mapping[Word, float]) -> Metric:
-    family = GaugeMetricFamily(f"{PREFIX}_{name}", says, labels=[label])
+    return _filled(GaugeMetricFamily(f"{PREFIX}_{name}", says, labels=[label]), values)
+
+
+def _filled(family: CounterMetricFamily | GaugeMetricFamily, values: Mapping[Word, float]) -> Metric:
     for word, value in values.items():
         family.add_metric([word], value)
     return family

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 OTHER = "other"  # what is none of the words below; the log line's detail tells
 
 # Of MQTT 5, section 2.4, what brokers do say when they turn down a publication or a subscription.
@@ -24,7 +22,7 @@ def of_broker(reason: object) -> str:
     return str(reason).lower().replace(" ", "_")
 
 
-def of_store(error: sqlite3.Error) -> str:
+def of_store(error: BaseException) -> str:
     """What SQLite gives as its reason: SQLITE_IOERR_WRITE is ioerr."""
-    name: str = getattr(error, "sqlite_errorname", "")  # our own misuse of it has none
+    name: str = getattr(error, "sqlite_errorname", "")  # other errors, and our own misuse of it, have none
     return name.removeprefix("SQLITE_").split("_")[0].lower() or OTHER

@@ -371,8 +371,7 @@ class Service:
                 return numbers
 
     def _store_failed(self, error: sqlite3.Error, doing: str) -> None:
-        reason, path = reasons.of_store(error), str(self._store.path)
-        self._tally.count("store_failed", reason, detail=str(error), doing=doing, path=path)
+        self._tally.store_failed(error, doing, self._store.path)
 
     def set_problem(self, part: str, problem: str | None) -> None:
         """Notes what is wrong with a part, the store or the subscription; None: nothing any more."""

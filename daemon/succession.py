@@ -8,7 +8,6 @@ Whoever starts next finds the successor and takes the steps that are left. The s
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from contextlib import closing, suppress
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from daemon.failpoints import failpoint
 from daemon.integrity import LOGS, Damage, beside, damaged
+from registry.files import sync_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,10 +45,10 @@ def write(path: Path, damage: Damage, fill: Callable[[sqlite3.Connection], None]
         values = (damage.at, damage.file, damage.reason, pending)
         database.execute("INSERT INTO set_aside VALUES (?, ?, ?, ?)", values)
         database.execute("PRAGMA journal_mode = DELETE")  # all of it in the file itself
-    _sync(unfinished)
+    sync_path(unfinished)
     failpoint("successor_written")
     unfinished.rename(beside(path, SUCCESSOR))
-    _sync(path.parent)
+    sync_path(path.parent)
     failpoint("successor_named")
 
 
@@ -77,10 +77,10 @@ def complete(path: Path) -> Damage | None:
             beside(path, part).rename(beside(aside, part))
         if not part:
             failpoint("damaged_moved")
-    _sync(path.parent)
+    sync_path(path.parent)
     failpoint("damaged_set_aside")
     successor.rename(path)
-    _sync(path.parent)
+    sync_path(path.parent)
     failpoint("successor_placed")
     return damage
 
@@ -97,12 +97,3 @@ def vacant(path: Path, at: int) -> Path:
         number += 1
         aside = beside(path, f".corrupt-{moment}-{number}")
     return aside
-
-
-def _sync(path: Path) -> None:
-    """Waits until the disk has a file's content, or a directory's names."""
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

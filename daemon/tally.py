@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import structlog
 
+from daemon import reasons
 from daemon.counted import COUNTED
 from daemon.figures import Figures
 from daemon.reasons import OTHER
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LOG_EVERY = 10.0  # seconds; a flood of bad messages must not become a flood of log lines
 
@@ -35,6 +40,10 @@ class Tally:
     def note(self, event: str, reason: str, number: int) -> None:
         """Counts what is usual, so that the log need not say it each time."""
         self._move(event, reason, number)
+
+    def store_failed(self, error: BaseException, doing: str, path: Path) -> None:
+        """Counts that the store could not be read or written: `doing` what, and where it lies."""
+        self.count("store_failed", reasons.of_store(error), detail=str(error), doing=doing, path=str(path))
 
     def report(self, event: str, reason: str = "", *, level: str = "error", **fields: object) -> None:
         """Counts what is rare and somebody must look at; logs each time."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import structlog
 
 from config.policies import milliseconds
-from daemon import reasons
 from daemon.bounds import Limits
 from daemon.clock import now
 
@@ -52,8 +51,7 @@ class Upkeep:
         try:
             pruned = self._store.prune(limits, now=now(), connected=self._publisher.connected())
         except sqlite3.Error as error:
-            reason, path = reasons.of_store(error), str(self._store.path)
-            self._tally.count("store_failed", reason, detail=str(error), doing="prune", path=path)
+            self._tally.store_failed(error, "prune", self._store.path)
             self._due = time.monotonic() + RETRY
             return []
         self._tell(pruned, limits)

@@ -16,7 +16,7 @@ import msgspec
 from detector import manifest as manifests
 from detector.litert import LiteRTModel, UnusableModel
 from detector.scoring import Detector
-from registry.files import sync_folder, write_synced
+from registry.files import sync_path, write_synced
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,12 +72,12 @@ def write(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Bundl
         aside.mkdir()
         for name, content in {**files, MANIFEST: manifests.encode(manifest)}.items():
             write_synced(aside / name, content)
-        sync_folder(aside)
+        sync_path(aside)
         aside.rename(path)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
-    sync_folder(folder)
+    sync_path(folder)
     return Bundle(path, manifest)
 
 

@@ -37,7 +37,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    sync_path(path.parent)
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -53,8 +53,8 @@ def write_synced(path: Path, content: bytes) -> None:
         _sync(file)
 
 
-def sync_folder(path: Path) -> None:
-    """Waits until the disk has the folder's entries."""
+def sync_path(path: Path) -> None:
+    """Waits until the disk has a file's content, or a folder's entries."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

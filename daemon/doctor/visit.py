@@ -11,6 +11,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from daemon import losses, reasons
+from daemon.client import topic_of
 from daemon.clock import now
 from daemon.intake import Message
 from daemon.login import connect_options, new_client
@@ -164,11 +165,9 @@ class Visit:
             self._news.notify_all()
 
     def _on_message(self, client: paho.Client, _: object, message: paho.MQTTMessage) -> None:
-        try:
-            topic = message.topic
-        except UnicodeDecodeError:
-            topic = "\ufffd"
-        heard = Message(topic, bytes(message.payload), now(), message.qos, message.mid, 0, message.retain)
+        heard = Message(
+            topic_of(message), bytes(message.payload), now(), message.qos, message.mid, 0, message.retain
+        )
         with self._news:
             self.heard.append(heard)
             self._news.notify_all()

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import TIMEOUT_MAX
+from typing import Any
 
 import pytest
 
 from cli.main import main
+from tests.conftest import Setup
+
+Answer = dict[str, list[dict[str, Any]]]  # findings by check
+Doctor = Callable[..., tuple[int, Answer]]
 
 
 @dataclass(frozen=True)
@@ -51,3 +57,27 @@ def anomalyd(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
         return Ended(int(ended.value.code or 0), out, err)
 
     return run
+
+
+@pytest.fixture
+def doctor(anomalyd: Callable[..., Ended]) -> Doctor:
+    """Runs `anomalyd doctor --json`; returns its exit code and what it found, by check."""
+
+    def run(setup: Setup, *options: str, wait: int = 0) -> tuple[int, Answer]:
+        ended = anomalyd("doctor", "--json", "--wait", f"{wait}s", "--config", setup.file, *options)
+        assert ended.err == ""
+        answer = json.loads(ended.out)
+        found: Answer = {}
+        for finding in answer["findings"]:
+            found.setdefault(finding["check"], []).append(finding)
+        failures = [each for each in answer["findings"] if each["verdict"] == "failure"]
+        assert answer["failures"] == len(failures)
+        assert (ended.code != 0) == bool(failures)
+        return ended.code, found
+
+    return run
+
+
+def failed(found: Answer) -> set[str]:
+    """The checks that failed."""
+    return {check for check, findings in found.items() for each in findings if each["verdict"] == "failure"}
