@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from daemon import payloads
+from daemon import labelling, payloads
 from daemon.schema import TABLES, UNREADABLE
 from detector.machine import Snapshot
 
@@ -150,6 +150,7 @@ COPIES = {
     ),
     "outbox": ("SELECT id, topic, payload FROM outbox ORDER BY id", "INSERT INTO outbox VALUES (?, ?, ?)"),
     "texts": ("SELECT number, text FROM texts", "INSERT OR IGNORE INTO texts VALUES (?, ?)"),
+    "labels": (labelling.READ, labelling.WRITE),
     "subscriptions": ("SELECT topic FROM subscriptions", "INSERT OR IGNORE INTO subscriptions VALUES (?)"),
 }
 

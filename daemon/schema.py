@@ -103,5 +103,18 @@ def _fifth(database: sqlite3.Connection) -> None:
 _sixth = _make("ALTER TABLE dead_letters ADD COLUMN retained INTEGER NOT NULL DEFAULT FALSE")
 
 
-STEPS = (_first, _second, _third, _fourth, _fifth, _sixth)
+# What people say of a machine's time, and what they tell the daemon on the command line. Labels go by the
+# machine's name: they outlive its readings.
+_seventh = _make(
+    "CREATE TABLE labels ("
+    "machine TEXT NOT NULL, kind TEXT NOT NULL, start INTEGER NOT NULL, end INTEGER, "
+    "noted_at INTEGER NOT NULL, by TEXT NOT NULL, note TEXT NOT NULL, code TEXT NOT NULL, alert TEXT, "
+    "PRIMARY KEY (machine, kind, start)) STRICT, WITHOUT ROWID",
+    "CREATE TABLE commands ("
+    "id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, machine TEXT, content BLOB NOT NULL, "
+    "answer BLOB) STRICT",
+)
+
+
+STEPS = (_first, _second, _third, _fourth, _fifth, _sixth, _seventh)
 SCHEMA = len(STEPS)

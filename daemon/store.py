@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import msgspec
 import numpy as np
 
+from daemon import labelling
 from daemon.bounds import (
     KEPT_PAYLOAD,
     UNDELIVERABLE,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from daemon.integrity import Damage
     from daemon.transaction import Transaction
+    from detector.labels import Label
 
 NEW_MACHINE = (
     "INSERT INTO machines (id, name, heard_at) SELECT 1 + ifnull(max(machine), 0), ?, ? FROM numbers"
@@ -230,6 +232,8 @@ class Store:
                     "DELETE FROM dead_letters WHERE id <= (SELECT max(id) FROM dead_letters) - ?",
                     (self.max_dead_letters,),
                 ).rowcount
+            labelling.write(database, transaction.labels)
+            labelling.delete(database, transaction.unlabelled)
             failpoint("transaction_written")
         if len(layouts) > len(self._layouts):
             self._names = sum(map(len, layouts))
@@ -427,6 +431,14 @@ class Store:
             "WHERE machine IN (SELECT machine FROM numbers WHERE name = ?) ORDER BY opened_at",
             (machine,),
         ).fetchall()
+
+    def labels(self, machine: str) -> list[Label]:
+        """What was said about stretches of a machine's time, in order of time.
+
+        Raises:
+            sqlite3.Error: The file cannot be read.
+        """
+        return labelling.read(self._database, machine)
 
     def prune(self, limits: Limits, *, now: int, connected: bool = True) -> Pruned:
         """Deletes a step of what exceeds the limits, whole or not at all.

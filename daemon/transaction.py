@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from daemon.decoding import Refusal
+    from detector.labels import Label, LabelKind
     from detector.machine import Snapshot
     from detector.reading import Reading
 
@@ -30,6 +31,9 @@ class Transaction:
         replayed: Numbers of dead letters that are none any more.
         refused_again: Numbers of others, with the reason and the detail for which they are refused now.
         texts: What numbers in the readings stand for, where they are categories.
+        labels: What was said about stretches of time; each takes the place of the one of its machine, kind
+            and start.
+        unlabelled: Machines, kinds and starts of labels that hold no longer.
     """
 
     readings: list[Reading] = field(default_factory=list)
@@ -46,6 +50,8 @@ class Transaction:
     replayed: list[int] = field(default_factory=list)
     refused_again: list[tuple[int, str, str]] = field(default_factory=list)
     texts: dict[float, str] = field(default_factory=dict)
+    labels: list[Label] = field(default_factory=list)
+    unlabelled: list[tuple[str, LabelKind, int]] = field(default_factory=list)
 
     def empty(self) -> bool:
         """Whether there is nothing to commit."""
@@ -54,5 +60,5 @@ class Transaction:
     def urgent(self) -> bool:
         """Whether anything waits for the commit; that the broker took a message may be noted later."""
         letters = self.refusals or self.replayed or self.refused_again
-        machines = self.snapshots or self.forgotten
+        machines = self.snapshots or self.forgotten or self.labels or self.unlabelled
         return bool(self.readings or machines or self.outgoing or letters or self.texts)

@@ -1,0 +1,38 @@
+"""Labels in the store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec.structs import astuple
+
+from detector.labels import Label, LabelKind
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable
+
+# Columns as the fields of `Label`.
+READ = "SELECT machine, kind, start, end, noted_at, by, note, code, alert FROM labels"
+WRITE = (
+    "INSERT INTO labels VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT DO UPDATE SET end = excluded.end, noted_at = excluded.noted_at, by = excluded.by, "
+    "note = excluded.note, code = excluded.code, alert = excluded.alert"
+)
+DELETE = "DELETE FROM labels WHERE machine = ? AND kind = ? AND start = ?"
+
+
+def write(database: sqlite3.Connection, labels: Iterable[Label]) -> None:
+    """Notes labels, each in place of the one of its machine, kind and start."""
+    database.executemany(WRITE, [astuple(label) for label in labels])
+
+
+def delete(database: sqlite3.Connection, keys: Iterable[tuple[str, LabelKind, int]]) -> None:
+    """Deletes the labels of these machines, kinds and starts."""
+    database.executemany(DELETE, list(keys))
+
+
+def read(database: sqlite3.Connection, machine: str) -> list[Label]:
+    """A machine's labels, in order of time."""
+    rows = database.execute(READ + " WHERE machine = ? ORDER BY start, kind", (machine,))
+    return [Label(name, LabelKind(kind), *rest) for name, kind, *rest in rows]
