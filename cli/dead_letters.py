@@ -44,6 +44,8 @@ def list_letters(reason: str | None, limit: int, config: Path | None, *, as_json
     """The refused messages, the newest first."""
     with _opened(config) as store:
         letters = list(islice(store.letters(reason=reason), limit)) if store else []
+    if not letters:
+        _check_reason(reason)
     if as_json:
         click.echo(msgspec.json.encode([_fields(letter) for letter in letters]).decode())
     elif not letters:
@@ -167,11 +169,21 @@ def _choose(
     if (bool(numbers), reason is not None, all_of_them).count(True) != 1:
         raise click.UsageError(f"dead-letters {command}: give numbers, --reason REASON or --all")
     found = list(store.letters(numbers, reason=reason)) if store else []
+    if not found:
+        _check_reason(reason)
     missing = sorted({*numbers} - {letter.number for letter in found})
     if missing:
         which = ", ".join(map(str, missing))
         raise CommandError(Exit.FAILED, f"dead-letters {command}: there is no dead letter {which}")
     return found[::-1]
+
+
+def _check_reason(reason: str | None) -> None:
+    """Refuses a word that is no reason, of which there can be no letter."""
+    from daemon.dead_letters import REASONS
+
+    if reason is not None and reason not in REASONS:
+        raise click.UsageError(f"--reason: must be one of {', '.join(REASONS)}, got {reason}")
 
 
 @contextmanager

@@ -161,7 +161,8 @@ def _read_range(value: object) -> object:
     low, high = numbers
     found = Range(-math.inf if low is None else float(low), math.inf if high is None else float(high))
     if not found.low < found.high:
-        raise UnmetError("must be two values of which the first is the lower one")
+        got = f"[{found.low:g}, {found.high:g}]"
+        raise UnmetError("must be two values of which the first is the lower one", got=got)
     return found
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 STEP = 200  # letters changed at once, so that the daemon never waits long for the file
 PATIENCE = 30.0  # seconds to wait for the file
+REASONS = tuple(sorted([*RefusalReason, UNDELIVERABLE, OUTBOX_FULL]))
 
 
 class Letter(msgspec.Struct, frozen=True):

@@ -16,6 +16,7 @@ import numpy as np
 from config.policies import health_policy
 from config.quantities import format_size
 from daemon.assembly import STORE
+from daemon.doctor.disk import store_size
 from daemon.doctor.findings import Doing, Finding, failure, ok, warning
 from daemon.locking import LOCK
 from daemon.retraining import REQUEST
@@ -55,7 +56,7 @@ def _store(path: Path, *, thorough: bool) -> Findings:
         change = "chown it to the user of the daemon, and run all commands as that user"
         yield failure("store", f"{path} cannot be read", change)
         return
-    size = path.stat().st_size
+    size = store_size(path.parent)
     change = f"anomalyd run sets it aside and begins anew; or move {path} away, or restore a backup"
     yield Doing(f"checking the store ({format_size(size)})")
     try:

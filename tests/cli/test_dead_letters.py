@@ -153,3 +153,13 @@ def test_a_store_of_another_version_is_left_alone(anomalyd: Run, config: Path, t
     ended = anomalyd("dead-letters", "drop", "--all")
     assert ended.code == 74
     assert "cannot be used as the store: file is not a database" in ended.err
+
+
+@pytest.mark.parametrize("command", ["list", "drop", "replay"])
+def test_a_word_that_is_no_reason_is_refused_with_those_there_are(
+    anomalyd: Run, letters: list[bytes], command: str
+) -> None:
+    ended = anomalyd("dead-letters", command, "--reason", "nonsense")
+    assert ended.code == 64
+    assert "--reason: must be one of bad_name, " in ended.err
+    assert ended.err.rstrip().endswith("got nonsense")
