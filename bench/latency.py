@@ -28,7 +28,7 @@ from bench.results import Ratio, Result, Table
 from bench.stage import ROOT, Plant, daemon, messages, progress
 from bench.usage import cpu_seconds
 from bench.wire import Wire, forget, publication
-from daemon.retraining import LOWEST_PRIORITY
+from daemon.child import LOWEST_PRIORITY
 from daemon.transaction import Transaction
 
 FAULTY = 100  # machines, and readings a second

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,45 +12,131 @@ import msgspec
 from msgspec.structs import replace
 
 from cli.exits import CommandError, Exit
-from cli.options import config_option, json_option, load_settings, need_trainer
+from cli.limits import at_most, limit, too_little
+from cli.options import config_option, json_option, load_settings, name_problem, need_trainer
 from cli.progress import note
 from cli.train import summary, turn_of
 from config import Settings
 from config.policies import health_policy, milliseconds
+from config.quantities import format_duration
+from daemon.clock import now
 from detector.health import HealthPolicy
 from detector.history import History, merged
 from detector.scoring import Detector
 from registry.champions import Registry
-from trainer.wording import counted
+from registry.ledger import Ledger
+from registry.requests import By, Request, RequestFile
+from registry.turn_lock import RetrainingError, TurnLock
+from trainer.wording import counted, duration
+
+
+def _names(_: click.Context, __: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        problem = name_problem(name)
+        if problem:
+            raise click.BadParameter(problem)
+    return names
+
+
+ASKERS = click.Choice([by.value for by in By])
+MACHINE = "Whose model is trained again, any number of times.  [default: all]"
 
 
 @click.command(short_help="One retraining turn from stored readings.")
+@click.option(
+    "--by", type=click.Choice([by.value for by in By]), default=By.CLI.value, help="Who asks.  [default: cli]"
+)
+@click.option("--reason", default="", metavar="TEXT", help="Why, for the records.")
+@click.option("--machine", "machines", multiple=True, metavar="NAME", callback=_names, help=MACHINE)
+@click.option("--shared", is_flag=True, help="The shared model, beside the machines that are named.")
+@click.option("--own", is_flag=True, help="Make the machines that are named models of their own.")
+@click.option("--wait", is_flag=True, help="Wait for another retraining to end.  [default: give up]")
 @config_option
 @json_option
-def retrain(config: Path | None, *, as_json: bool) -> None:
+def retrain(
+    by: str,
+    reason: str,
+    machines: tuple[str, ...],
+    config: Path | None,
+    *,
+    shared: bool,
+    own: bool,
+    wait: bool,
+    as_json: bool,
+) -> None:
     """One retraining turn from the stored readings, less those in alert.
 
     Each champion gets a challenger fitted on what its machines sent lately; it takes over only if it
-    passes the gate. The daemon calls this on its schedule (retrain.every). Too few stored readings
-    are no failure: the next turn may find more.
+    passes the gate. The daemon calls this when a turn is due (retrain.every, max_age, on_drift). With
+    --by file, what is asked for in the state directory's retrain.request is done, and every model trained
+    again where there is no such file. Too few stored readings are no failure: the next turn may find more.
     """
+    if own and (shared or not machines):
+        raise click.UsageError("--own needs --machine, and goes without --shared")
     need_trainer("retrain")
     from daemon.opening import StoreError
-    from daemon.retraining import REQUEST
 
     _, settings = load_settings(config)
-    with suppress(OSError):  # a reader of the state directory may take a turn that nobody asked for
-        (settings.state_dir / REQUEST).unlink(missing_ok=True)
+    lines = (*machines, *((None,) if shared else ())) or None
+    request = Request(By(by), reason, now(), lines, own=own)
+    limit(settings.retrain)
+    lock = TurnLock(settings.state_dir)
+    try:
+        lock.take(request, wait=wait)
+    except RetrainingError as error:
+        raise CommandError(Exit.BUSY, str(error)) from error
+    file = RequestFile(settings.state_dir)
     turns: list[dict[str, Any]] = []
     try:
-        for machine, histories in _lines(settings):
-            turns.append(_turn(machine, histories, settings))
+        for each in _requests(request, file):
+            turns += _turns(each, settings)
+        if request.by is By.FILE:
+            file.done()
         if not turns and not as_json:
             click.echo("no reading is stored yet; the daemon stores them: anomalyd run")
+    except MemoryError as error:
+        raise CommandError(Exit.MEMORY, too_little(settings.retrain)) from error
     except StoreError as error:
         raise CommandError(Exit.IO, str(error)) from error
     finally:  # what was promoted before an error serves already
         _print(turns, as_json=as_json)
+        lock.release()
+
+
+def _requests(request: Request, file: RequestFile) -> list[Request]:
+    """What is to be done, the most urgent first."""
+    if request.by is not By.FILE or request.machines is not None:
+        return [request]
+    requests, problems = file.take()
+    for problem in problems:
+        note(f"refused: {problem}")
+    if requests or problems:
+        return requests
+    return [replace(request, by=By.SCHEDULE, reason=request.reason or "anomalyd-retrain was started")]
+
+
+def _turns(request: Request, settings: Settings) -> Iterator[dict[str, Any]]:
+    """Takes the turns of a request, one after the other, and keeps books."""
+    ledger = Ledger(settings.state_dir)
+    every = settings.retrain.every
+    for machine, histories in _lines(settings, request):
+        started = time.monotonic()
+        ledger.begin(machine, now())
+        try:
+            with at_most(settings.retrain.max_time):
+                turn = _turn(machine, histories, settings, request)
+        except BaseException as error:
+            why = too_little(settings.retrain) if isinstance(error, MemoryError) else str(error)
+            took = time.monotonic() - started
+            ledger.fail([machine], why or type(error).__name__, at=now(), took=took)
+            raise
+        took = time.monotonic() - started
+        if every is not None and took > every.total_seconds():
+            why = f"it took {duration(took)}, longer than retrain.every, {format_duration(every)}"
+            ledger.fail([machine], why, at=now(), took=took)
+        else:
+            ledger.end(machine, took)
+        yield {**turn, "asked": {"by": request.by, "reason": request.reason}, "seconds": round(took, 1)}
 
 
 def _print(turns: list[dict[str, Any]], *, as_json: bool) -> None:
@@ -62,7 +148,9 @@ def _print(turns: list[dict[str, Any]], *, as_json: bool) -> None:
         click.echo(f"{turn['machine'] or 'shared'}: {word}: {turn['text']}")
 
 
-def _turn(machine: str | None, histories: list[History], settings: Settings) -> dict[str, Any]:
+def _turn(
+    machine: str | None, histories: list[History], settings: Settings, request: Request
+) -> dict[str, Any]:
     least = settings.retrain.min_readings
     enough = [history for history in histories if len(history) >= least]
     if not enough:
@@ -75,7 +163,7 @@ def _turn(machine: str | None, histories: list[History], settings: Settings) -> 
     whose = counted(len(enough), "machine")
     note(f"{machine or 'shared'}: {counted(rows, 'stored reading')} of {whose}{left_out}")
     try:
-        return summary(turn_of(enough, _with_brief_report(settings), machine, ("store",)))
+        return summary(turn_of(enough, _with_brief_report(settings), machine, ("store",), request))
     except CommandError as error:
         if error.code is not Exit.DATA:
             raise
@@ -89,8 +177,8 @@ def _with_brief_report(settings: Settings) -> Settings:
     return replace(settings, trainer=replace(settings.trainer, report="brief"))
 
 
-def _lines(settings: Settings) -> Iterator[tuple[str | None, list[History]]]:
-    """For each line of champions the stored histories of its machines, without alerted stretches."""
+def _lines(settings: Settings, request: Request) -> Iterator[tuple[str | None, list[History]]]:
+    """For each line that is asked for the stored histories of its machines, without alerted stretches."""
     from daemon.assembly import STORE
     from daemon.store import Store
 
@@ -100,14 +188,16 @@ def _lines(settings: Settings) -> Iterator[tuple[str | None, list[History]]]:
     registry = Registry(settings.state_dir)
     champions, _ = registry.load({})
     look_back = milliseconds(settings.retrain.look_back)
+    own = {*champions.own, *(request.machines or () if request.own else ())}
+    wanted = request.machines and {machine if machine in own else None for machine in request.machines}
     histories: dict[str | None, list[History]] = {}
     store = Store(path, read_only=True)
     try:
         for name in store.machines():
+            line = name if name in own else None
             newest = store.newest(name)
-            if newest is not None:
+            if newest is not None and (wanted is None or line in wanted):
                 stored = store.history(name, newest - look_back)
-                line = name if name in champions.own else None
                 learned = _learnable(stored, store.alerted(name), champions.of(name), health_policy(settings))
                 histories.setdefault(line, []).append(learned)
     finally:

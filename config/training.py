@@ -7,7 +7,16 @@ from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from config.problems import UnmetError
-from config.quantities import Duration, DurationOrOff, Positive, Size, between
+from config.quantities import (
+    AUTO,
+    Duration,
+    DurationOrAuto,
+    DurationOrOff,
+    Positive,
+    Size,
+    SizeOrOff,
+    between,
+)
 from config.section import After, AtLeastOne, Limits, Rule, Section, Share, Text, rule
 from detector.kinds import ImputationMethod, ScalingMethod
 
@@ -147,7 +156,13 @@ class Retrain(Section, frozen=True):
     """Fitting anew on the stored readings."""
 
     every: Annotated[DurationOrOff, After(between(timedelta(minutes=1)))] = None
+    jitter: DurationOrAuto = AUTO
+    max_age: Annotated[DurationOrOff, After(between(timedelta(minutes=1)))] = None
+    on_drift: bool = True
     by: Literal["child", "request"] = "child"
     look_back: Annotated[Duration, Positive] = timedelta(days=30)
     min_readings: AtLeastOne = 1000
+    max_time: Annotated[DurationOrOff, After(between(timedelta(seconds=10)))] = timedelta(hours=6)
+    max_memory: SizeOrOff = 4 * 1024**3
+    max_cpus: AtLeastOne | None = None
     gate: Gate = Gate()

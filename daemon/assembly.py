@@ -117,7 +117,7 @@ class Daemon:
         self._service.set_problem("bundles", self._serving.problem)
         damage = self._store.damage
         self._service.set_problem("damage", damage.problem(now()) if damage else None)
-        self._retraining = Retraining(settings, self._registry, path, now=now())
+        self._retraining = Retraining(settings, self._registry, path, tally, now=now())
         structlog.get_logger().info(
             "daemon_assembled",
             version=self._version,
@@ -147,6 +147,7 @@ class Daemon:
             publisher=publisher,
             announcer=announcer,
             tally=tally,
+            retraining=self._retraining,
             version=self._version,
             clock=time.monotonic,
         )
@@ -196,6 +197,7 @@ class Daemon:
             notify("READY=1")
         self._service.step()
         self._retraining.tick(now())
+        self._service.set_problem("retraining", self._retraining.problem)
         self._champions = self._serving.changed() or self._champions
         if self._champions is not None and time.monotonic() >= self._swap_again_at:
             if self._service.swap_champions(self._champions, self._serving.recent):

@@ -193,6 +193,7 @@ def uncalibrated(one: Prepared, fitted: Fitted, settings: Settings, created_at: 
         files={},
         channels=one.fit.channels,
         limits=one.fit.limits,
+        asked=one.job.asked,
         stretches=longest_stretches(one.histories, verdict.grid, wishes.max_gap, one.fit.columns.counters),
     )
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from config.settings import Settings
     from detector.history import History
+    from detector.manifest import Asked
     from trainer.parts import Parts
     from trainer.start import Start
     from trainer.verdict import Verdict
@@ -35,12 +36,14 @@ class Job:
         machine: Whom the bundle will serve; None: every machine without a bundle of its own.
         source: Where the histories came from, for people.
         bundle_id: The bundle's name, by `registry.bundle.new_id`.
+        asked: Who asked for a retraining, and why.
     """
 
     histories: Sequence[History]
     machine: str | None
     source: tuple[str, ...]
     bundle_id: str
+    asked: Asked | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from detector.history import History
+from detector.manifest import Asked
 from registry.bundle import BundleError, load, new_id
 from trainer.gate import Decision, Reason, decide, figures
 from trainer.jobs import Job
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from config.settings import Settings
     from detector.scoring import Detector
     from registry.champions import Registry
+    from registry.requests import Request
     from trainer.export import ExportDiffers
     from trainer.finishing import Trained
     from trainer.problems import Unusable
@@ -53,6 +55,7 @@ def take_turn(
     machine: str | None,
     source: tuple[str, ...],
     now: datetime,
+    request: Request | None = None,
     progress: Callable[[Stage], None] = lambda _: None,
 ) -> Turn:
     """Trains a challenger and makes it champion if it passes the gate.
@@ -64,6 +67,7 @@ def take_turn(
         machine: Whom it serves; None: every machine without a bundle of its own.
         source: Where the histories came from, for people.
         now: When the bundle is made.
+        request: Who asked for a retraining, and why; None: it is a training from files.
         progress: Is told at every stage and after every epoch.
 
     Raises:
@@ -72,7 +76,8 @@ def take_turn(
         OSError: The disk refuses; where it can be known before, it is.
     """
     registry.prepare()
-    job = Job(histories, machine, source, new_id(now))
+    asked = Asked(request.by, request.reason) if request else None
+    job = Job(histories, machine, source, new_id(now), asked)
     trained = train(job, settings=settings, created_at=now, progress=progress)
     return _judge(trained, settings, registry)
 

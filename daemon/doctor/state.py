@@ -19,11 +19,11 @@ from daemon.assembly import STORE
 from daemon.doctor.disk import store_size
 from daemon.doctor.findings import Doing, Finding, failure, ok, warning
 from daemon.locking import LOCK
-from daemon.retraining import REQUEST
 from daemon.service import ALIVE
 from detector.pipeline import Champions
 from registry.bundle import BundleError
 from registry.champions import Registry
+from registry.requests import REQUEST
 
 if TYPE_CHECKING:
     from config import Settings

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from daemon import retraining
+from daemon import due
 from daemon.assembly import STORE
 from daemon.retraining import Retraining
+from daemon.tally import Tally
 from registry.champions import Registry
 from tests import plant
 from tests.conftest import Setup
@@ -41,9 +42,9 @@ def stored(setup: Setup) -> int:
 def test_a_daemon_that_is_stopped_while_it_retrains_ends_the_training_and_keeps_its_bundle(
     setup: Setup, client: Client, ready: Callable[[], Daemon], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retraining, "SETTLING", 1000)
+    monkeypatch.setattr(due, "SETTLING", 1000)
     trainer = {"window": plant.LENGTH, "model": {"kind": "dense", "epochs": 100_000}}
-    setup.write(trainer=trainer, retrain={**LENIENT, "every": "24h", "by": "child"})
+    setup.write(trainer=trainer, retrain={**LENIENT, "every": "24h", "by": "child", "jitter": "off"})
     bundle = plant.promote(setup.state).name
     client.stream(plant.messages(plant.history(1000))).join()
     with capture_logs() as logs, running(setup.file):
@@ -148,7 +149,9 @@ def test_the_daemon_s_child_retrains_and_its_decision_is_logged(
     daemon.end()
 
     later = plant.START + 10 * 365 * 86_400_000
-    retraining = Retraining(setup.settings, Registry(setup.state), setup.file, now=plant.START)
+    retraining = Retraining(
+        setup.settings, Registry(setup.state), setup.file, Tally(time.monotonic), now=plant.START
+    )
     with capture_logs() as log:
 
         def decided() -> dict[str, object] | None:
