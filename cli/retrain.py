@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from cli.exits import CommandError, Exit
-from cli.limits import at_most, limit, too_little
+from cli.limits import limit_cpus, out_of_memory, within
 from cli.options import config_option, json_option, load_settings, name_problem, need_trainer
 from cli.progress import note
 from cli.train import summary, turn_of
@@ -39,6 +41,7 @@ def _names(_: click.Context, __: click.Parameter, names: tuple[str, ...]) -> tup
 
 
 ASKERS = click.Choice([by.value for by in By])
+STDERR = os.dup(2)  # as it was at the start: while TensorFlow is loaded, what is said goes nowhere
 MACHINE = "Whose model is trained again, any number of times.  [default: all]"
 
 
@@ -79,7 +82,6 @@ def retrain(
     _, settings = load_settings(config)
     lines = (*machines, *((None,) if shared else ())) or None
     request = Request(By(by), reason, now(), lines, own=own)
-    limit(settings.retrain)
     lock = TurnLock(settings.state_dir)
     try:
         lock.take(request, wait=wait)
@@ -88,14 +90,15 @@ def retrain(
     file = RequestFile(settings.state_dir)
     turns: list[dict[str, Any]] = []
     try:
+        limit_cpus(settings.retrain.max_cpus)
         for each in _requests(request, file):
-            turns += _turns(each, settings)
+            turns += taken(each, settings)
         if request.by is By.FILE:
             file.done()
         if not turns and not as_json:
             click.echo("no reading is stored yet; the daemon stores them: anomalyd run")
     except MemoryError as error:
-        raise CommandError(Exit.MEMORY, too_little(settings.retrain)) from error
+        raise CommandError(Exit.MEMORY, out_of_memory(settings.retrain.max_memory)) from error
     except StoreError as error:
         raise CommandError(Exit.IO, str(error)) from error
     finally:  # what was promoted before an error serves already
@@ -115,7 +118,7 @@ def _requests(request: Request, file: RequestFile) -> list[Request]:
     return [replace(request, by=By.SCHEDULE, reason=request.reason or "anomalyd-retrain was started")]
 
 
-def _turns(request: Request, settings: Settings) -> Iterator[dict[str, Any]]:
+def taken(request: Request, settings: Settings) -> Iterator[dict[str, Any]]:
     """Takes the turns of a request, one after the other, and keeps books."""
     ledger = Ledger(settings.state_dir)
     every = settings.retrain.every
@@ -123,10 +126,14 @@ def _turns(request: Request, settings: Settings) -> Iterator[dict[str, Any]]:
         started = time.monotonic()
         ledger.begin(machine, now())
         try:
-            with at_most(settings.retrain.max_time):
+            with within(settings.retrain, partial(_give_up, ledger, machine, started)):
                 turn = _turn(machine, histories, settings, request)
+        except (KeyboardInterrupt, click.Abort):
+            ledger.stopped([machine])
+            raise
         except BaseException as error:
-            why = too_little(settings.retrain) if isinstance(error, MemoryError) else str(error)
+            short = isinstance(error, MemoryError)
+            why = out_of_memory(settings.retrain.max_memory) if short else str(error)
             took = time.monotonic() - started
             ledger.fail([machine], why or type(error).__name__, at=now(), took=took)
             raise
@@ -137,6 +144,17 @@ def _turns(request: Request, settings: Settings) -> Iterator[dict[str, Any]]:
         else:
             ledger.end(machine, took)
         yield {**turn, "asked": {"by": request.by, "reason": request.reason}, "seconds": round(took, 1)}
+
+
+def _give_up(ledger: Ledger, machine: str | None, started: float, why: str, code: int) -> None:
+    """Ends this process with some last words, whatever it is at."""
+    try:
+        ledger.fail([machine], why, at=now(), took=time.monotonic() - started)
+        os.write(STDERR, f"anomalyd: {machine or 'shared'}: given up: {why}\n".encode())
+    finally:
+        if code < 0:
+            os.kill(os.getpid(), -code)
+        os._exit(code)
 
 
 def _print(turns: list[dict[str, Any]], *, as_json: bool) -> None:

@@ -152,6 +152,12 @@ class Gate(Section, frozen=True):
     max_error_ratio: Annotated[float, Limits(gt=0)] = 1.5
 
 
+def _check_memory(size: int | None) -> int | None:
+    if size is not None and size < 2**29:
+        raise UnmetError("must be at least 512MiB", hint="TensorFlow alone takes as much")
+    return size
+
+
 class Retrain(Section, frozen=True):
     """Fitting anew on the stored readings."""
 
@@ -162,7 +168,7 @@ class Retrain(Section, frozen=True):
     by: Literal["child", "request"] = "child"
     look_back: Annotated[Duration, Positive] = timedelta(days=30)
     min_readings: AtLeastOne = 1000
-    max_time: Annotated[DurationOrOff, After(between(timedelta(seconds=10)))] = timedelta(hours=6)
-    max_memory: SizeOrOff = 4 * 1024**3
+    max_time: Annotated[DurationOrOff, After(between(timedelta(seconds=1)))] = timedelta(hours=6)
+    max_memory: Annotated[SizeOrOff, After(_check_memory)] = 4 * 1024**3
     max_cpus: AtLeastOne | None = None
     gate: Gate = Gate()

@@ -26,6 +26,7 @@ LAST_WORDS = 2000  # bytes of what it said that a log is told
 NO_MEMORY = 71  # its exit code where memory was refused
 HINTS: dict[int, str] = {
     signal.SIGKILL: ", as by a kernel that is out of memory: see retrain.max_memory",
+    signal.SIGABRT: ", as a library does that is refused memory: see retrain.max_memory",
     signal.SIGALRM: ": it took longer than retrain.max_time",
 }  # by signal
 BUSY = 75  # its exit code where another process retrains

@@ -153,6 +153,8 @@ class Retraining:
             return
         self._child.stop()
         self._child = None
+        with suppress(OSError):
+            self._ledger.stopped(line for line, past in self._ledger.read().lines().items() if past.open)
         structlog.get_logger().info("retraining_stopped", reason="the daemon stops")
 
     def _look(self, now: int) -> None:

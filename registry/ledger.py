@@ -130,6 +130,11 @@ class Ledger:
         for line in lines:
             self._turn(line, lambda past: self._failed(past, why, at, took))
 
+    def stopped(self, lines: Iterable[str | None]) -> None:
+        """Forgets turns that somebody has ended."""
+        for line in lines:
+            self._turn(line, lambda past: replace(past, began_at=0, seconds=0.0))
+
     def _failed(self, past: Past, why: str, at: int, took: float) -> Past:
         failures = past.failures + 1
         pause = max(backoff(failures, self._book.spread), round(took * 1000))

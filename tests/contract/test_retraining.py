@@ -20,6 +20,7 @@ from daemon.assembly import STORE
 from daemon.retraining import Retraining
 from daemon.tally import Tally
 from registry.champions import Registry
+from registry.ledger import Ledger, Past
 from tests import plant
 from tests.conftest import Setup
 from tests.daemon.inside import running
@@ -54,6 +55,7 @@ def test_a_daemon_that_is_stopped_while_it_retrains_ends_the_training_and_keeps_
     (child,) = (line["process"] for line in logs if line["event"] == "retraining_started")
     assert not Path(f"/proc/{child}").exists()
     assert any(line["event"] == "retraining_stopped" for line in logs)
+    assert Ledger(setup.state).read().shared == Past(seconds=0.0), "nothing has failed"
     assert [path.name for path in (setup.state / "bundles").iterdir()] == [bundle]
     ready().wait("bundle_loaded", bundle=bundle)
 

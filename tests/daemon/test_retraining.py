@@ -148,7 +148,11 @@ def test_what_a_child_decided_is_logged_with_who_asked(start: Start, monkeypatch
             "killed",
             "ended by SIGKILL, as by a kernel that is out of memory: see retrain.max_memory",
         ),
-        ("import os; os.kill(os.getpid(), 6)", "killed", "ended by SIGABRT"),
+        (
+            "import os; os.kill(os.getpid(), 6)",
+            "killed",
+            "ended by SIGABRT, as a library does that is refused memory: see retrain.max_memory",
+        ),
         (
             "import os; os.kill(os.getpid(), 14)",
             "max_time",
