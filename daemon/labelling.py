@@ -19,6 +19,7 @@ WRITE = (
     "ON CONFLICT DO UPDATE SET end = excluded.end, noted_at = excluded.noted_at, by = excluded.by, "
     "note = excluded.note, code = excluded.code, alert = excluded.alert"
 )
+CLOSE = "UPDATE labels SET end = max(start, ?) WHERE alert = ? AND end IS NULL"
 DELETE = "DELETE FROM labels WHERE machine = ? AND kind = ? AND start = ?"
 
 
@@ -30,6 +31,11 @@ def write(database: sqlite3.Connection, labels: Iterable[Label]) -> None:
 def delete(database: sqlite3.Connection, keys: Iterable[tuple[str, LabelKind, int]]) -> None:
     """Deletes the labels of these machines, kinds and starts."""
     database.executemany(DELETE, list(keys))
+
+
+def close(database: sqlite3.Connection, closed: Iterable[tuple[str, int]]) -> None:
+    """Ends the labels that are about alerts which have closed: their ids and when."""
+    database.executemany(CLOSE, [(at, alert) for alert, at in closed])
 
 
 def read(database: sqlite3.Connection, machine: str) -> list[Label]:
