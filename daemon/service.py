@@ -155,14 +155,16 @@ class Service:
         elif isinstance(notice, Disconnected):
             self._link.lost(notice)
         elif isinstance(notice, Subscribed):
-            part = "commands" if notice.commands else "subscription"
-            self._subscribed[part] = time.monotonic()
             problem = None
             if notice.refusal is not None:
                 reason = reasons.of_broker(notice.refusal)
                 self._tally.report("subscription_refused", reason, topic=notice.topic, hint=PERMIT_READING)
                 problem = f"the broker refuses the subscription to {notice.topic}: {notice.refusal}"
-            self.set_problem(part, problem)
+            if notice.commands:
+                self.set_problem("commands", problem)
+            else:
+                self.set_problem("subscription", problem)
+            self._subscribed["commands" if notice.commands else "subscription"] = time.monotonic()
         elif isinstance(notice, Unsubscribed):
             self._forget(notice.topics)
         elif isinstance(notice, Connected):
