@@ -59,6 +59,7 @@ def test_a_bundle_is_trained_listed_replayed_and_rolled_back(
     folder = tmp_path / "state" / "bundles" / answer["bundle"]
     assert {path.name for path in folder.iterdir()} == {
         "manifest.json", "model.tflite", "encoder.tflite", "decoder.tflite", "model.keras", "report.html",
+        "learned.npz",
     }  # fmt: skip
     manifest = json.loads(anomalyd("models", "show", "--json").out)
     assert manifest["id"] == answer["bundle"]
