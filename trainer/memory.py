@@ -58,7 +58,7 @@ def read(bundle: Path) -> tuple[History, ...]:
     Without its memory a retraining learns from the stored readings alone, as it would have to anyway.
     """
     try:
-        with np.load(bundle / FILE, allow_pickle=False) as file:
+        with np.load(io.BytesIO((bundle / FILE).read_bytes()), allow_pickle=False) as file:
             machines = msgspec.json.decode(file["machines"].tobytes(), type=list[_Machine])
             return tuple(
                 History(

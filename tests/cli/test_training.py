@@ -165,7 +165,9 @@ def test_what_an_earlier_turn_of_a_retraining_decided_is_told_before_the_error_o
     assert "champions.lock" in as_json.err
     (turn,) = json.loads(as_json.out)
     assert (turn["machine"], turn["reason"]) == ("a-press", "too_few_readings")
-    assert plain.out == f"a-press: not promoted: {turn['text']}\n"
+    assert plain.out.startswith(
+        f"a-press: not promoted: {turn['text']}\nlearned     0 readings; of 10 stored\n"
+    )
 
 
 def test_a_fleet_is_trained_at_once_and_a_bad_machine_fails_alone(
