@@ -38,7 +38,7 @@ def close(database: sqlite3.Connection, closed: Iterable[tuple[str, int]]) -> No
     database.executemany(CLOSE, [(at, alert) for alert, at in closed])
 
 
-def read(database: sqlite3.Connection, machine: str) -> list[Label]:
-    """A machine's labels, in order of time."""
-    rows = database.execute(READ + " WHERE machine = ? ORDER BY start, kind", (machine,))
+def read(database: sqlite3.Connection, machine: str | None) -> list[Label]:
+    """The labels of a machine, or with None of all, in order of time."""
+    rows = database.execute(READ + " WHERE ?1 IS NULL OR machine = ?1 ORDER BY start, kind", (machine,))
     return [Label(name, LabelKind(kind), *rest) for name, kind, *rest in rows]

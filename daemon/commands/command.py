@@ -225,6 +225,14 @@ def duration(text: str) -> int:
     return found
 
 
+def read_time(text: str) -> Moment:
+    """A time as people type it, which may be a number."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 def milliseconds_of(name: str, time: Moment) -> int:
     """A moment in milliseconds since the epoch.
 
