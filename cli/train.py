@@ -32,6 +32,7 @@ from trainer.wording import DAY, counted, duration, listed
 
 if TYPE_CHECKING:
     from registry.requests import Request
+    from trainer.composition import Learned
     from trainer.export import ExportDiffers
     from trainer.problems import Unusable
     from trainer.stages import Stage
@@ -211,6 +212,7 @@ def turn_of(
     machine: str | None,
     source: tuple[str, ...],
     request: Request | None = None,
+    learned: Learned | None = None,
 ) -> Turn:
     """Takes a turn with progress.
 
@@ -231,6 +233,7 @@ def turn_of(
                 source=source,
                 now=datetime.now(UTC),
                 request=request,
+                learned=learned,
                 progress=tell,
             )
     except Unusable as error:

@@ -168,6 +168,9 @@ class Retrain(Section, frozen=True):
     by: Literal["child", "request"] = "child"
     look_back: Annotated[Duration, Positive] = timedelta(days=30)
     min_readings: AtLeastOne = 1000
+    max_readings: AtLeastOne = 200_000
+    margin: DurationOrAuto = "auto"
+    remember: Annotated[int, Limits(ge=0)] = 10_000
     max_time: Annotated[DurationOrOff, After(between(timedelta(seconds=1)))] = timedelta(hours=6)
     max_memory: Annotated[SizeOrOff, After(_check_memory)] = 4 * 1024**3
     max_cpus: AtLeastOne | None = None

@@ -18,6 +18,8 @@ from config.policies import alert_policy, health_policy, milliseconds, stream_po
 from daemon import failpoints, logs, payloads
 from daemon.announcing import Announcer
 from daemon.clock import now
+from daemon.commands.addressing import Addressing
+from daemon.commands.desk import desk_of
 from daemon.connection import Connection, topic_filter
 from daemon.decoding import Decoder
 from daemon.intake import Intake
@@ -33,6 +35,7 @@ from daemon.store import Store
 from daemon.tally import Tally
 from detector.pipeline import Champions, Pipeline
 from registry.champions import Registry
+from registry.requests import By, Request
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -111,6 +114,7 @@ class Daemon:
             connection=connection,
             publisher=publisher,
             announcer=announcer,
+            desk=desk_of(settings, self._store, self._registry, tally, ask=self._ask_retraining),
             tally=tally,
             retained_alerts=lambda: retained_alerts(settings, password),
         )
@@ -160,6 +164,12 @@ class Daemon:
             return None
         log.info("metrics_served", address=str(address))
         return server
+
+    def _ask_retraining(self, machine: str | None, reason: str) -> bool:
+        """Asks for a turn of a machine's line, or of all, by a command."""
+        return self._retraining.ask(
+            Request(By.COMMAND, reason, now(), None if machine is None else (machine,))
+        )
 
     def report_failure(self, failure: threading.ExceptHookArgs) -> None:
         """Counts and logs what ended a thread; called in that thread."""
@@ -265,6 +275,7 @@ FIXED = (
     "readings.topic",
     "readings.qos",
     "readings.max_payload",
+    "commands",
     "metrics",
 )
 
@@ -282,7 +293,7 @@ def _open_store(settings: Settings, tally: Tally) -> tuple[Store, tuple[str, ...
                 expected=(settings.state_dir / ALIVE).exists(),  # a daemon has run here
                 tally=tally,
             )
-            return store, store.subscribed(topic_filter(settings))
+            return store, store.subscribed(topic_filter(settings), *Addressing(settings).filters)
         except StoreUnavailableError as error:
             tally.store_failed(error.__cause__ or error, "open", path)
             notify(f"STATUS={error}\nEXTEND_TIMEOUT_USEC={PATIENCE}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import msgspec
 
 from detector.channels import Channel
+from detector.composition import Composition
 from detector.grid import Grid
 from detector.kinds import ImputationMethod, ScalingMethod
 
@@ -315,6 +316,7 @@ class Manifest(_Spec, frozen=True):
             it the limit, and off by what is beyond; None: it is given every value.
         stretches: By which it is known that a sensor is stuck or silent; None in bundles of older versions.
         asked: Who asked for it; None: it was trained by hand, from files.
+        composition: What of the stored readings it was fitted on; None: on recordings.
     """
 
     schema: int
@@ -337,6 +339,7 @@ class Manifest(_Spec, frozen=True):
     limits: tuple[float, float] | None = None
     stretches: StretchSpec | None = None
     asked: Asked | None = None
+    composition: Composition | None = None
 
     def __post_init__(self) -> None:
         count = len(self.sensors)

@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from detector.history import History
 from detector.manifest import Asked
 from registry.bundle import BundleError, load, new_id
 from trainer.gate import Decision, Reason, decide, figures
@@ -19,9 +16,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from config.settings import Settings
+    from detector.history import History
     from detector.scoring import Detector
     from registry.champions import Registry
     from registry.requests import Request
+    from trainer.composition import Learned
     from trainer.export import ExportDiffers
     from trainer.finishing import Trained
     from trainer.problems import Unusable
@@ -56,6 +55,7 @@ def take_turn(
     source: tuple[str, ...],
     now: datetime,
     request: Request | None = None,
+    learned: Learned | None = None,
     progress: Callable[[Stage], None] = lambda _: None,
 ) -> Turn:
     """Trains a challenger and makes it champion if it passes the gate.
@@ -68,6 +68,7 @@ def take_turn(
         source: Where the histories came from, for people.
         now: When the bundle is made.
         request: Who asked for a retraining, and why; None: it is a training from files.
+        learned: How the histories were composed; None: they are recordings.
         progress: Is told at every stage and after every epoch.
 
     Raises:
@@ -77,7 +78,7 @@ def take_turn(
     """
     registry.prepare()
     asked = Asked(request.by, request.reason) if request else None
-    job = Job(histories, machine, source, new_id(now), asked)
+    job = Job(histories, machine, source, new_id(now), learned, asked)
     trained = train(job, settings=settings, created_at=now, progress=progress)
     return _judge(trained, settings, registry)
 
@@ -149,20 +150,3 @@ def _champion(registry: Registry, machine: str | None) -> Detector | None:
         return load(registry.read(serving))
     except BundleError:
         return None
-
-
-def leave_out(history: History, stretches: Sequence[tuple[int, int | None]], margin: int) -> History:
-    """The rows outside of stretches such as alerts.
-
-    Args:
-        history: All rows.
-        stretches: Start and end in milliseconds since the epoch; no end: up to the newest row.
-        margin: Milliseconds left out before each start as well: what led to the alert.
-    """
-    keep = np.ones(len(history), dtype=np.bool_)
-    for start, end in stretches:
-        inside = history.at >= start - margin
-        if end is not None:
-            inside &= history.at <= end
-        keep &= ~inside
-    return history.rows(keep)
