@@ -104,7 +104,7 @@ def ack(alert: str, by: str, note: str, config: Path | None, *, as_json: bool) -
 @note_option
 @config_option
 @json_option
-def shelve(  # noqa: PLR0913 - as click has it
+def shelve(
     machine: str, lasting: timedelta, by: str, note: str, config: Path | None, *, as_json: bool
 ) -> None:
     """Publish no alerts of a machine for a TIME such as 2h; what is open then is published."""

@@ -69,11 +69,15 @@ def _fields(name: str, snapshot: Snapshot | None) -> dict[str, str | None]:
 def _cells(known: dict[str, str | None]) -> tuple[str, ...]:
     alert = (known["alert"] or "-")[:SHORT]
     if known["acknowledged_by"] is not None:
-        alert += f", acknowledged by {known['acknowledged_by']}" if known["acknowledged_by"] else ", acknowledged"
+        alert += (
+            f", acknowledged by {known['acknowledged_by']}" if known["acknowledged_by"] else ", acknowledged"
+        )
     mode = known["mode"] or "-"
     if known["mode_until"]:
         mode += f" until {known['mode_until']}"
-    name, state, since, shelved = (known[key] or "-" for key in ("machine", "state", "since", "shelved_until"))
+    name, state, since, shelved = (
+        known[key] or "-" for key in ("machine", "state", "since", "shelved_until")
+    )
     return name, state, since, alert, mode, shelved
 
 

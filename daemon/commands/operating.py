@@ -31,9 +31,7 @@ def acknowledge(command: Ack, scene: Scene) -> tuple[str, str]:
     if known is not None:
         by = f" by {known.by}" if known.by else ""
         return ALREADY, f"{alert.id} was acknowledged{by} at {iso(known.at)}"
-    scene.events += scene.pipeline.acknowledge(
-        machine.name, now=scene.at, by=command.by, note=command.note
-    )
+    scene.events += scene.pipeline.acknowledge(machine.name, now=scene.at, by=command.by, note=command.note)
     return DONE, f"{alert.id} of {machine.name} is acknowledged"
 
 
