@@ -210,7 +210,7 @@ def test_a_running_daemon_obeys_and_answers_the_command_line(
     assert (row["id"], row["label"]) == (opened["id"], "confirmed")
     ended = anomalyd("labels", "exclude", "press", "10", "20", "--by", "x" * 300)
     assert ended.code == 1
-    assert "by: must be str of length <= 256" in ended.err
+    assert "by: must be text of length <= 256" in ended.err
     daemon.wait("command_executed", reason="label", machine=None)
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -327,6 +330,47 @@ def denying(folder: Path, topic: str) -> str:
     file = folder / "security.json"
     file.write_text(json.dumps(security))
     return f"{OPEN}\nplugin {plugin}\nplugin_opt_config_file {file}"
+
+
+@pytest.fixture
+def hanging_up() -> Iterator[tuple[int, list[int]]]:
+    """A broker that ends the connection at a second subscription; its port, and how many each one had."""
+    server = socket.create_server(("127.0.0.1", 0))
+    asked: list[int] = []
+
+    def serve(channel: socket.socket) -> None:
+        with channel, suppress(OSError):
+            channel.recv(4096)
+            channel.sendall(b"\x20\x03\x00\x00\x00")
+            place = len(asked)
+            asked.append(0)
+            while packet := channel.recv(4096):
+                if packet[0] == 0x82:  # SUBSCRIBE
+                    asked[place] += 1
+                    if asked[place] > 1:
+                        return
+                    channel.sendall(b"\x90\x04" + packet[2:4] + b"\x00\x01")
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                Thread(target=serve, args=(server.accept()[0],), daemon=True).start()
+
+    Thread(target=accept, daemon=True).start()
+    yield server.getsockname()[1], asked
+    server.shutdown(socket.SHUT_RDWR)
+    server.close()
+
+
+def test_a_broker_that_hangs_up_at_commands_is_not_asked_for_them_each_time(
+    tmp_path: Path, hanging_up: tuple[int, list[int]], run_daemon: Callable[..., Daemon]
+) -> None:
+    port, asked = hanging_up
+    daemon = run_daemon(Setup(tmp_path, port).file)
+    said = daemon.wait("subscription_refused", topic="anomalyd/+/command")
+    assert said["reason"] == "it_hangs_up"
+    wait_until(lambda: len(daemon.said("broker_connected")) >= 3, "a third connection")
+    assert asked == [2, 2, 1]
 
 
 def test_without_commands_nothing_is_subscribed_to_beside_the_readings(
