@@ -20,6 +20,7 @@ class NotScoredReason(StrEnum):
     WARMING_UP = "warming_up"
     LOW_COVERAGE = "low_coverage"
     NOT_FINITE = "not_finite"  # the model overflowed
+    OFF = "off"  # or in maintenance
 
 
 class MachineState(StrEnum):

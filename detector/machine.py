@@ -65,6 +65,7 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
         noted: What another bundle must know of some sensors.
         operation: Whether the machine is watched.
         shelf: For how long its alerts are shelved.
+        newest: Time of its newest reading; 0: not known.
     """
 
     model: str | None
@@ -82,6 +83,7 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     noted: dict[str, Noted] = {}
     operation: Operation | None = None
     shelf: Shelf | None = None
+    newest: int = 0
 
 
 class Machine:
@@ -207,17 +209,24 @@ class Machine:
         return self._enter(MachineState.NO_MODEL, at)
 
     def turns(self, reading: Reading) -> bool:
-        """Whether a reading that was taken begins or ends a rest; notes what it says about the condition."""
-        condition = self._operation.running_when
-        if condition is not None:
-            self.operation.learn(reading, condition)
-        return self.operation.turns()
+        """Whether `turn` is due with a reading that was taken; nothing may wait to be judged then."""
+        condition, operation = self._operation.running_when, self.operation
+        return operation.turns() or (
+            condition is not None and operation.judged(reading, condition) is not operation.holds
+        )
 
     def turn(self, reading: Reading) -> list[Event]:
         """Begins or ends a rest with a reading."""
-        at = reading.at if self.grid is None else self.grid.time(self.grid.slot(reading.at))
-        self.operation.turn(at, self._operation.settle)
-        return self._rest(reading.at) if self.operation.mode is not Mode.RUNNING else []
+        condition, operation = self._operation.running_when, self.operation
+        if condition is not None:
+            operation.holds = operation.judged(reading, condition)
+        if not operation.turns():  # what was ordered goes before the condition
+            return []
+        operation.turn(
+            reading.at if self.grid is None else self.grid.time(self.grid.slot(reading.at)),
+            self._operation.settle,
+        )
+        return self._rest(reading.at) if operation.mode is not Mode.RUNNING else []
 
     def _rest(self, at: int) -> list[Event]:
         """What is said when the machine is watched no longer: an open alert closes."""
@@ -250,7 +259,9 @@ class Machine:
 
     def rest(self, at: int) -> list[Event]:
         """Says that a sample came while the machine was not watched, or had not settled."""
-        return self._enter(MachineState.WARMING_UP, at)
+        running = self.operation.mode is Mode.RUNNING
+        reason = NotScoredReason.WARMING_UP if running else NotScoredReason.OFF
+        return self._not_scored(at, reason, MachineState.WARMING_UP)
 
     def acknowledge(self, acknowledged: Acknowledged) -> list[Event]:
         """Notes that somebody has seen what is open."""
@@ -421,6 +432,7 @@ class Machine:
             noted={} if self.window is None else self._noted(self.window),
             operation=msgspec.structs.replace(self.operation),
             shelf=self.shelf,
+            newest=self.newest,
         )
 
     def _noted(self, window: Window) -> dict[str, Noted]:
@@ -439,7 +451,7 @@ class Machine:
         self.state, self.since = snapshot.state, snapshot.since
         self.era, self.overtaken = snapshot.era, snapshot.overtaken
         self.silence.alert, self.unhealthy = snapshot.silence, {}
-        self.shelf = snapshot.shelf
+        self.shelf, self.newest = snapshot.shelf, snapshot.newest
         self.operation = msgspec.structs.replace(snapshot.operation or Operation())
         self._forget_condition()
         if self.detector is None or self.window is None:

@@ -86,13 +86,14 @@ class Operation(msgspec.Struct, gc=False):
             return self.ordered.mode
         return Mode.RUNNING if self.holds else Mode.OFF
 
-    def learn(self, reading: Reading, condition: Expression) -> None:
-        """Notes what a reading says about the condition."""
+    def judged(self, reading: Reading, condition: Expression) -> bool:
+        """Whether the condition holds by a reading; its values are noted, the answer is not yet."""
         for sensor, value in zip(reading.sensors, reading.values.tolist(), strict=True):
             if sensor in condition.sensors and value == value:  # noqa: PLR0124 - NaN is not
                 self.known = {**self.known, sensor: value}
-        if len(self.known) == len(condition.sensors):
-            self.holds = bool(condition.holds(self.known))
+        if len(self.known) < len(condition.sensors):
+            return self.holds
+        return bool(condition.holds(self.known))
 
     def turns(self) -> bool:
         """Whether a rest is to begin or to end."""
@@ -103,7 +104,7 @@ class Operation(msgspec.Struct, gc=False):
         """Begins or ends the rest, as the mode is now, with a reading of the slot whose time is `at`."""
         if self.mode is not Mode.RUNNING:
             self.rest(at)
-        elif self.rests_from is not None and self.watched_since is None:
+        else:
             self.watched_since = at + settle
 
     def rest(self, at: int) -> None:

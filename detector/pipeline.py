@@ -53,7 +53,7 @@ class _Turn(msgspec.Struct, frozen=True, eq=False, gc=False):
     Attributes:
         number: Its number among those of its fleet.
         row: The row of the window's score; None where no window ends at it.
-        full: Whether the window is.
+        full: Whether the window is; None where the machine was not watched, and the window does not move.
     """
 
     machine: Machine
@@ -62,7 +62,7 @@ class _Turn(msgspec.Struct, frozen=True, eq=False, gc=False):
     values: NDArray[np.float64]
     number: int
     row: int | None
-    full: bool
+    full: bool | None
 
 
 class Pipeline:
@@ -225,12 +225,16 @@ class Pipeline:
             self._flush(events)  # an alert may close, which what waits may still change
             self._turns.append(machine.turn(reading))
             rests = True
-        if rests:
-            samples = self._admit(machine, samples)
         if machine.window is None:
             self._turns.append(machine.wait(reading.at))
-        else:
-            self._push(machine, machine.window, samples, events)
+            return
+        for sample in samples:
+            watched = machine.operation.admit(sample) if rests else sample
+            if watched is None:
+                fleet = machine.window.fleet
+                self._turns.append(_Turn(machine, fleet, sample.at, sample.values, -1, None, None))
+            else:
+                self._push(machine, machine.window, watched, events)
 
     def _begin(self, name: str) -> Machine | None:
         """A machine that is heard for the first time; None: there is no room for it."""
@@ -240,33 +244,21 @@ class Pipeline:
         machine.serve(self._fleet(self.champions.of(name)))
         return machine
 
-    def _admit(self, machine: Machine, samples: Iterable[Sample]) -> list[Sample]:
-        """Those of a machine's samples that are watched."""
-        admitted = []
-        for sample in samples:
-            watched = machine.operation.admit(sample)
-            if watched is None:
-                self._turns.append(machine.rest(sample.at))
-            else:
-                admitted.append(watched)
-        return admitted
-
-    def _push(self, machine: Machine, window: Window, samples: Iterable[Sample], events: list[Event]) -> None:
+    def _push(self, machine: Machine, window: Window, sample: Sample, events: list[Event]) -> None:
         """Moves a machine's window on."""
-        for sample in samples:
-            if len(self._turns) >= MAX_BATCH or self._cells >= MAX_CELLS or not window.has_room(sample):
-                self._flush(events)
-            fleet = window.fleet
-            self._busy.add(fleet)
-            columns = fleet.detector.columns
-            if columns.known and (strange := columns.strange(sample.values)):
-                reason = Ignored.NEW_CATEGORY
-                self._turns.append([ValueIgnored(machine.name, sample.at, each, reason) for each in strange])
-            row = window.push(sample)
-            if row is not None:
-                self._cells += fleet.cells
-            number = fleet.followed + len(fleet.slots) - 1
-            self._turns.append(_Turn(machine, fleet, sample.at, sample.values, number, row, window.full()))
+        if len(self._turns) >= MAX_BATCH or self._cells >= MAX_CELLS or not window.has_room(sample):
+            self._flush(events)
+        fleet = window.fleet
+        self._busy.add(fleet)
+        columns = fleet.detector.columns
+        if columns.known and (strange := columns.strange(sample.values)):
+            reason = Ignored.NEW_CATEGORY
+            self._turns.append([ValueIgnored(machine.name, sample.at, each, reason) for each in strange])
+        row = window.push(sample)
+        if row is not None:
+            self._cells += fleet.cells
+        number = fleet.followed + len(fleet.slots) - 1
+        self._turns.append(_Turn(machine, fleet, sample.at, sample.values, number, row, window.full()))
 
     def _sample(self, machine: Machine, reading: Reading, events: list[Event]) -> list[Sample] | Dropped:
         """What the machine makes of it; if it proves that the clock was set back, from a new start."""
@@ -297,6 +289,8 @@ class Pipeline:
             if turn.row is not None:
                 assert turn.fleet.scores is not None
                 events += turn.machine.judge(turn.at, turn.values, turn.fleet.scores, turn.row)
+            elif turn.full is None:
+                events += turn.machine.rest(turn.at)
             elif not turn.full:
                 events += turn.machine.warm_up(turn.at)
         for fleet in self._busy:

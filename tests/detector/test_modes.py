@@ -13,6 +13,7 @@ from detector.events import (
     MachineState,
     ModeOrdered,
     NotScored,
+    NotScoredReason,
     Scored,
     SilenceChanged,
     StateChanged,
@@ -20,7 +21,7 @@ from detector.events import (
 from detector.expression import parse
 from detector.history import History
 from detector.machine import Snapshot
-from detector.manifest import WindowSpec
+from detector.manifest import ErrorSpec, WindowSpec
 from detector.modes import Mode, OperationPolicy, running
 from detector.pipeline import Pipeline
 from detector.reading import Reading
@@ -34,7 +35,7 @@ NOW = START + 500 * SECOND
 
 
 def watching(**policy: object) -> Pipeline:
-    made = manifest(window=WindowSpec(length=2, max_gap=2))
+    made = manifest(window=WindowSpec(length=2, max_gap=2), error=ErrorSpec("mse", 0.0))
     operation = OperationPolicy(**policy)  # type: ignore[arg-type]
     return pipeline(detector(made), stream=STREAM, alerts=EAGER, operation=operation)
 
@@ -69,7 +70,9 @@ def test_a_machine_that_is_off_is_not_scored_and_what_is_open_closes() -> None:
     ordered = next(event for event in events if isinstance(event, ModeOrdered))
     assert (ordered.ended, ordered.begun and ordered.begun.start) == (None, START + 2 * SECOND)
     assert target.set_mode("press-1", Mode.OFF, now=NOW + 9, by="anna", note="shift ends") == []
-    assert feed(target, [WILD, WILD, WILD], 3) == []
+    events = feed(target, [WILD, WILD, WILD], 3)
+    assert [event.reason for event in events if isinstance(event, NotScored)] == [NotScoredReason.OFF] * 3
+    assert len(events) == 3
     events = target.set_mode("press-1", Mode.RUNNING, now=NOW)
     assert [(event.ended is not None, event.begun) for event in events if isinstance(event, ModeOrdered)] == [
         (True, None)
@@ -122,7 +125,8 @@ def test_a_value_that_is_missing_is_as_it_was_last() -> None:
     target.on_readings([reading(i, flow=0, load=0) for i in range(3)])  # it has never been heard: they run
     assert not [e for e in target.on_readings([reading(3, flow=0, load=0)]) if isinstance(e, NotScored)]
     target.on_readings([reading(4, flow=0, load=0, speed=0)])
-    assert target.on_readings([reading(5, flow=0, load=0), reading(6, flow=0, load=0, speed=np.nan)]) == []
+    events = target.on_readings([reading(5, flow=0, load=0), reading(6, flow=0, load=0, speed=np.nan)])
+    assert [type(event) for event in events] == [NotScored] * 2
 
 
 def test_an_alert_that_was_acknowledged_is_not_repeated_until_it_is_more_severe() -> None:
@@ -192,7 +196,7 @@ def test_a_restart_keeps_who_has_acknowledged_the_shelf_and_the_mode() -> None:
     last = watching()
     written = msgspec.msgpack.encode(again.snapshot())
     last.restore("press-1", msgspec.msgpack.decode(written, type=Snapshot), [])
-    assert feed(last, [WILD, WILD], 3) == []
+    assert [type(event) for event in feed(last, [WILD, WILD], 3)] == [NotScored] * 2
     restored = last.machine("press-1")
     assert restored is not None
     assert restored.state is MachineState.MAINTENANCE
