@@ -94,16 +94,7 @@ class Retraining:
     @property
     def problem(self) -> str | None:
         """What keeps it from its work, for people."""
-        failed = {line: past for line, past in self._told.lines().items() if past.failures}
-        if not failed:
-            return None
-        line, worst = max(failed.items(), key=lambda item: item[1].failures)
-        more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
-        times = "once" if worst.failures == 1 else f"{worst.failures} times in a row"
-        return (
-            f"the retraining of {line or 'the shared model'}{more} has failed {times}: {worst.why}; "
-            f"the next is at {_moment(worst.retry_at)}"
-        )
+        return trouble(self._told)
 
     def ask(self, request: Request) -> bool:
         """Asks for a turn; never fails.
@@ -290,6 +281,20 @@ def made_at(bundle: str) -> int:
         made = datetime.strptime(bundle[:20], "%Y-%m-%dT%H-%M-%SZ").replace(tzinfo=UTC)
         return round(made.timestamp() * 1000)
     return 0
+
+
+def trouble(book: Book) -> str | None:
+    """What keeps retraining from its work, for people."""
+    failed = {line: past for line, past in book.lines().items() if past.failures}
+    if not failed:
+        return None
+    line, worst = max(failed.items(), key=lambda item: item[1].failures)
+    more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+    times = "once" if worst.failures == 1 else f"{worst.failures} times in a row"
+    return (
+        f"the retraining of {line or 'the shared model'}{more} has failed {times}: {worst.why}; "
+        f"the next is at {_moment(worst.retry_at)}"
+    )
 
 
 def _asked(request: Request) -> dict[str, Any]:
