@@ -207,7 +207,7 @@ class Daemon:
             notify("READY=1")
         self._service.step()
         self._retraining.tick(now())
-        self._service.set_problem("retraining", self._retraining.problem)
+        self._service.set_problem("retraining", self._retraining.standing.problem)
         self._champions = self._serving.changed() or self._champions
         if self._champions is not None and time.monotonic() >= self._swap_again_at:
             if self._service.swap_champions(self._champions, self._serving.recent):

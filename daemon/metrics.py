@@ -170,9 +170,10 @@ class DaemonCollector(Collector):
         retraining = self._retraining
         yield _gauge("retraining_running", "1 while the daemon's child retrains.", retraining.running)
         says = "Lines whose last turn failed or took too long, so that the next one is put off."
-        yield _gauge("retraining_lines_backed_off", says, retraining.backed_off)
-        if retraining.last_seconds is not None:
-            yield _gauge("retraining_last_seconds", "How long the last turn took.", retraining.last_seconds)
+        yield _gauge("retraining_lines_backed_off", says, retraining.standing.backed_off)
+        seconds = retraining.standing.last_seconds
+        if seconds is not None:
+            yield _gauge("retraining_last_seconds", "How long the last turn took.", seconds)
         if retraining.next_at is not None:
             says = "When the next turn is due, in seconds since the epoch."
             yield _gauge("retraining_next_timestamp_seconds", says, retraining.next_at / 1000)

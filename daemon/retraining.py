@@ -11,10 +11,10 @@ from msgspec.structs import replace
 
 from daemon.child import BUSY, Child, Ended
 from daemon.due import Facts, due, lines_of, next_at
+from daemon.standing import Standing
 from registry.bundle import BundleError
-from registry.ledger import Book, Ledger
+from registry.ledger import Ledger
 from registry.requests import By, Request, RequestFile, added
-from registry.turn_lock import TurnLock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -71,7 +71,7 @@ class Retraining:
         self._made: dict[str | None, int] = {None: 0}
         with suppress(OSError):  # a later write may succeed
             self._ledger.prepare()
-        self._told = self._ledger.read()  # whose failures were told
+        self.standing = Standing(settings.state_dir, self._ledger, tally)
         self._child: Child | None = None
         self._child_began = 0
 
@@ -79,22 +79,6 @@ class Retraining:
     def running(self) -> bool:
         """Whether a child retrains."""
         return self._child is not None
-
-    @property
-    def last_seconds(self) -> float | None:
-        """How long the last turn took that has ended; None: there was none."""
-        ended = [past for past in self._told.lines().values() if past.seconds is not None]
-        return max(ended, key=lambda past: past.began_at).seconds if ended else None
-
-    @property
-    def backed_off(self) -> int:
-        """How many lines wait because their last turn failed or took too long."""
-        return sum(past.failures > 0 for past in self._told.lines().values())
-
-    @property
-    def problem(self) -> str | None:
-        """What keeps it from its work, for people."""
-        return trouble(self._told)
 
     def ask(self, request: Request) -> bool:
         """Asks for a turn; never fails.
@@ -149,7 +133,7 @@ class Retraining:
         structlog.get_logger().info("retraining_stopped", reason="the daemon stops")
 
     def _look(self, now: int) -> None:
-        book = self._followed(now)
+        book = self.standing.look(now)
         if self.settings.retrain.by == "child" and self._file.exists():
             self._take_file()
             book = self._ledger.read()
@@ -182,35 +166,6 @@ class Retraining:
             if not self.ask(request):
                 self._tally.report("retraining_refused", "too_many", level="warning", **_asked(request))
         self._file.done()
-
-    def _followed(self, now: int) -> Book:
-        """What became of turns, whoever took them; the first to see that one was killed says so."""
-        book = self._ledger.read()
-        if any(past.began_at > now for past in book.lines().values()):
-            self._ledger.set_back(now)
-        opened = [line for line, past in book.lines().items() if past.open]
-        if opened and not self._locked():
-            self._ledger.fail(opened, "it was killed", at=now)
-        book = self._ledger.read()
-        for line, past in book.lines().items():
-            if past.failures > self._told.of(line).failures:
-                self._tally.report(
-                    "retraining_backed_off",
-                    level="warning",
-                    machine=line,
-                    failures=past.failures,
-                    next=_moment(past.retry_at),
-                    why=past.why,
-                )
-        self._told = book
-        return book
-
-    def _locked(self) -> bool:
-        lock = TurnLock(self.settings.state_dir)
-        try:
-            return lock.held()
-        finally:
-            lock.release()
 
     def _champions(self) -> Mapping[str | None, int]:
         """When the champion of each line was made."""
@@ -251,7 +206,7 @@ class Retraining:
             self._failed(ended.reason, ended.why, **(fields | _asked(request)))
         finished = [line for line in (begun if ended.failed else wanted) if line not in failed]
         self._done(facts, finished, failed, before=self._child_began)
-        self._followed(now)
+        self.standing.look(now)
         self._looked_at = None
 
     def _done(
@@ -283,20 +238,6 @@ def made_at(bundle: str) -> int:
     return 0
 
 
-def trouble(book: Book) -> str | None:
-    """What keeps retraining from its work, for people."""
-    failed = {line: past for line, past in book.lines().items() if past.failures}
-    if not failed:
-        return None
-    line, worst = max(failed.items(), key=lambda item: item[1].failures)
-    more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
-    times = "once" if worst.failures == 1 else f"{worst.failures} times in a row"
-    return (
-        f"the retraining of {line or 'the shared model'}{more} has failed {times}: {worst.why}; "
-        f"the next is at {_moment(worst.retry_at)}"
-    )
-
-
 def _asked(request: Request) -> dict[str, Any]:
     """A request in the fields of a log line that has a reason of its own."""
     return {"by": request.by, "asked": request.reason, "machines": request.machines}
@@ -304,7 +245,3 @@ def _asked(request: Request) -> dict[str, Any]:
 
 def _named(request: Request) -> dict[str, object]:
     return {"by": request.by, "reason": request.reason, "machines": request.machines}
-
-
-def _moment(at: int) -> str:
-    return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="seconds")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from daemon.doctor import host
 from daemon.doctor.findings import Finding, failure, ok, warning
-from daemon.retraining import trouble
+from daemon.standing import trouble
 from registry.ledger import Ledger
 from registry.requests import REQUEST
 

@@ -170,8 +170,8 @@ def test_a_child_that_fails_backs_off_and_says_why(
     assert (failed["event"], failed["reason"], failed["why"]) == ("retraining_failed", reason, why)
     assert (backed_off["event"], backed_off["failures"]) == ("retraining_backed_off", 1)
     assert backed_off["why"] == why
-    assert schedule.problem is not None
-    assert why in schedule.problem
+    assert schedule.standing.problem is not None
+    assert why in schedule.standing.problem
     assert schedule.next_at is not None
     assert schedule.next_at >= NOON + MINUTE + FIRST_PAUSE
 
@@ -201,9 +201,9 @@ def test_pauses_grow_survive_a_restart_and_end_with_a_success(
     as_child(monkeypatch, f"exec(open({str(tmp_path / 'ends')!r}).read())")
     schedule = start("1m", "child", now=now - MINUTE)
     ran(schedule, now)
-    assert schedule.problem is None
-    assert schedule.last_seconds == 1.5
-    assert schedule.backed_off == 0
+    assert schedule.standing.problem is None
+    assert schedule.standing.last_seconds == 1.5
+    assert schedule.standing.backed_off == 0
 
 
 def test_a_command_is_taken_in_spite_of_a_pause_and_not_again_if_it_fails(
@@ -217,8 +217,8 @@ def test_a_command_is_taken_in_spite_of_a_pause_and_not_again_if_it_fails(
     with capture_logs() as logs:
         schedule.tick(NOON + 365 * 24 * HOUR)
     assert [line["event"] for line in logs] == []
-    assert schedule.problem is not None
-    assert "failed 2 times in a row" in schedule.problem
+    assert schedule.standing.problem is not None
+    assert "failed 2 times in a row" in schedule.standing.problem
 
 
 def test_what_failed_of_what_the_daemon_wants_is_tried_again(
@@ -298,7 +298,7 @@ def test_while_another_process_retrains_the_daemon_s_turn_waits_and_is_no_failur
     schedule = start("1m", "child")
     _, postponed = ran(schedule, NOON + MINUTE)
     assert (postponed["event"], postponed["text"]) == ("retraining_postponed", "process 7 does")
-    assert schedule.problem is None
+    assert schedule.standing.problem is None
     with capture_logs() as logs:
         schedule.tick(NOON + 90_000)
     assert logs == []
