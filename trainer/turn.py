@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from detector.history import History
 from registry.bundle import BundleError, load, new_id
 from trainer.gate import Decision, Reason, decide, figures
 from trainer.jobs import Job
@@ -18,8 +15,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from config.settings import Settings
+    from detector.history import History
     from detector.scoring import Detector
     from registry.champions import Registry
+    from trainer.composition import Learned
     from trainer.export import ExportDiffers
     from trainer.finishing import Trained
     from trainer.problems import Unusable
@@ -53,6 +52,7 @@ def take_turn(
     machine: str | None,
     source: tuple[str, ...],
     now: datetime,
+    learned: Learned | None = None,
     progress: Callable[[Stage], None] = lambda _: None,
 ) -> Turn:
     """Trains a challenger and makes it champion if it passes the gate.
@@ -64,6 +64,7 @@ def take_turn(
         machine: Whom it serves; None: every machine without a bundle of its own.
         source: Where the histories came from, for people.
         now: When the bundle is made.
+        learned: How the histories were composed; None: they are recordings.
         progress: Is told at every stage and after every epoch.
 
     Raises:
@@ -72,7 +73,7 @@ def take_turn(
         OSError: The disk refuses; where it can be known before, it is.
     """
     registry.prepare()
-    job = Job(histories, machine, source, new_id(now))
+    job = Job(histories, machine, source, new_id(now), learned)
     trained = train(job, settings=settings, created_at=now, progress=progress)
     return _judge(trained, settings, registry)
 
@@ -144,20 +145,3 @@ def _champion(registry: Registry, machine: str | None) -> Detector | None:
         return load(registry.read(serving))
     except BundleError:
         return None
-
-
-def leave_out(history: History, stretches: Sequence[tuple[int, int | None]], margin: int) -> History:
-    """The rows outside of stretches such as alerts.
-
-    Args:
-        history: All rows.
-        stretches: Start and end in milliseconds since the epoch; no end: up to the newest row.
-        margin: Milliseconds left out before each start as well: what led to the alert.
-    """
-    keep = np.ones(len(history), dtype=np.bool_)
-    for start, end in stretches:
-        inside = history.at >= start - margin
-        if end is not None:
-            inside &= history.at <= end
-        keep &= ~inside
-    return history.rows(keep)
