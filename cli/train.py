@@ -31,6 +31,7 @@ from registry.champions import Registry
 from trainer.wording import DAY, counted, duration, listed
 
 if TYPE_CHECKING:
+    from trainer.composition import Learned
     from trainer.export import ExportDiffers
     from trainer.problems import Unusable
     from trainer.stages import Stage
@@ -205,7 +206,11 @@ def turns_of(
 
 
 def turn_of(
-    histories: Sequence[History], settings: Settings, machine: str | None, source: tuple[str, ...]
+    histories: Sequence[History],
+    settings: Settings,
+    machine: str | None,
+    source: tuple[str, ...],
+    learned: Learned | None = None,
 ) -> Turn:
     """Takes a turn with progress.
 
@@ -225,6 +230,7 @@ def turn_of(
                 machine=machine,
                 source=source,
                 now=datetime.now(UTC),
+                learned=learned,
                 progress=tell,
             )
     except Unusable as error:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from config.problems import UnmetError
-from config.quantities import Duration, DurationOrOff, Positive, Size, between
+from config.quantities import Duration, DurationOrAuto, DurationOrOff, Positive, Size, between
 from config.section import After, AtLeastOne, Limits, Rule, Section, Share, Text, rule
 from detector.kinds import ImputationMethod, ScalingMethod
 
@@ -155,6 +155,9 @@ class Retrain(Section, frozen=True):
     by: Literal["child", "request"] = "child"
     look_back: Annotated[Duration, Positive] = timedelta(days=30)
     min_readings: AtLeastOne = 1000
+    max_readings: AtLeastOne = 200_000
+    margin: DurationOrAuto = "auto"
+    remember: Annotated[int, Limits(ge=0)] = 10_000
     gate: Gate = Gate()
     promote: Literal["managed", "manual"] = "managed"
     shadow: Annotated[DurationOrOff, After(between(timedelta(minutes=1)))] = None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import msgspec
 
 from detector.channels import Channel
+from detector.composition import Composition
 from detector.grid import Grid
 from detector.kinds import ImputationMethod, ScalingMethod
 
@@ -307,6 +308,7 @@ class Manifest(_Spec, frozen=True):
         limits: The lowest and the highest scaled value that the model is given: a value beyond is to
             it the limit, and off by what is beyond; None: it is given every value.
         stretches: By which it is known that a sensor is stuck or silent; None in bundles of older versions.
+        composition: What of the stored readings it was fitted on; None: on recordings.
     """
 
     schema: int
@@ -328,6 +330,7 @@ class Manifest(_Spec, frozen=True):
     channels: dict[str, Channel] = {}
     limits: tuple[float, float] | None = None
     stretches: StretchSpec | None = None
+    composition: Composition | None = None
 
     def __post_init__(self) -> None:
         count = len(self.sensors)

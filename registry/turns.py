@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from detector.composition import Composition
 from registry.files import write_whole
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     criteria: tuple[Criterion, ...] = ()
     asked: dict[str, Any] | None = None
     source: tuple[str, ...] = ()
-    composition: dict[str, Any] | None = None
+    composition: Composition | None = None
     notes: tuple[str, ...] = ()
     seconds: dict[str, float] = {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from config.policies import alert_policy
 from detector.litert import LiteRTModel
 from detector.manifest import SCHEMA, ErrorSpec, HistorySpec, Manifest, Threshold
 from detector.scoring import Detector
+from trainer import memory
 from trainer.advice import advice
 from trainer.calibration import Replayed, replay_rows, replayed_errors, together, usual_errors
 from trainer.examination import examine
@@ -24,6 +26,7 @@ from trainer.export import compare, export
 from trainer.fitting import Epoch, best_epoch
 from trainer.labelled import Labelled, labelled, watch, with_labels
 from trainer.look import window_spec
+from trainer.openings import Openings
 from trainer.report import Contents, report
 from trainer.stretches import longest_stretches
 from trainer.thresholds import HeldBack, threshold
@@ -57,6 +60,7 @@ class Trained:
         parts: What was done with which rows; none of them is labelled anomalous.
         verdict: What was found in the history.
         epochs: How the loss fell.
+        remembered: A sample of the rows, which is among the files.
         labelled: What any threshold finds where rows are labelled anomalous; None without labels.
         advice: What to try next, one sentence each.
     """
@@ -67,6 +71,7 @@ class Trained:
     parts: Parts
     verdict: Verdict
     epochs: tuple[Epoch, ...]
+    remembered: tuple[History, ...]
     labelled: Labelled | None
     advice: tuple[str, ...]
 
@@ -123,8 +128,19 @@ def finish(
             manifest, verdict, fitted.epochs, held_back, policy, watched, anomalies, examined, advised
         )
         files["report.html"] = report(contents).encode()
+    remembered = memory.sample(one.histories, judged.grid, judged.window, settings.retrain.remember)
+    if remembered:
+        files[memory.FILE] = memory.pack(remembered)
     return Trained(
-        manifest, files, Detector(manifest, litert), parts, verdict, fitted.epochs, anomalies, advised
+        manifest,
+        files,
+        Detector(manifest, litert),
+        parts,
+        verdict,
+        fitted.epochs,
+        remembered,
+        anomalies,
+        advised,
     )
 
 
@@ -160,7 +176,9 @@ def _held_back(detector: Detector, parts: Parts, policy: AlertPolicy) -> HeldBac
         errors = replayed_errors(detector, histories, policy)
         return HeldBack(errors, _days(sum(map(len, errors)), detector.manifest), policy, fitted)
 
-    return of(parts.calibration, of(parts.not_held_back))
+    vouched = Openings(replayed_errors(detector, parts.vouched, policy), policy).quiet
+    held_back = of(parts.calibration, of(parts.not_held_back))
+    return dataclasses.replace(held_back, least=max(0.0, vouched))
 
 
 def _days(windows: int, manifest: Manifest) -> float:
@@ -193,6 +211,7 @@ def uncalibrated(one: Prepared, fitted: Fitted, settings: Settings, created_at: 
         files={},
         channels=one.fit.channels,
         limits=one.fit.limits,
+        composition=one.job.learned.composition if one.job.learned else None,
         stretches=longest_stretches(one.histories, verdict.grid, wishes.max_gap, one.fit.columns.counters),
     )
 

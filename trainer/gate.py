@@ -181,7 +181,7 @@ def _criteria(own: Figures, champion: Figures | None, settings: Gate) -> Iterato
         return
     broken = [name for name, number in _numbers(own) if not math.isfinite(number)]
     yield _own(Reason.NOT_FINITE, "figures that are no numbers", len(broken), ", ".join(broken))
-    yield _rate(own.held_back, champion.held_back if champion else None, settings)
+    yield _rate(own, champion, settings)
     if champion is None:
         return
     yield _own(
@@ -189,8 +189,9 @@ def _criteria(own: Figures, champion: Figures | None, settings: Gate) -> Iterato
     )
     yield from _incidents(own.incidents, champion.incidents)
     yield from _faults(own.faults, champion.faults, settings)
-    yield _alerts(Reason.ALERTS, "held-back rows", own.held_back, champion.held_back, settings)
-    if champion.stream is not None:
+    if champion.stream is None:  # for the reason see `_rate`
+        yield _alerts(Reason.ALERTS, "held-back rows", own.held_back, champion.held_back, settings)
+    else:
         yield _stream_rate(own.stream, champion.stream, settings)
         if own.stream is not None:
             yield _alerts(Reason.STREAM_ALERTS, "newest stream", own.stream, champion.stream, settings)
@@ -219,19 +220,27 @@ def _windows(own: Alarms, champion: Alarms | None) -> Criterion:
     )
 
 
-def _rate(own: Alarms, champion: Alarms | None, settings: Gate) -> Criterion:
+def _rate(own: Figures, champion: Figures | None, settings: Gate) -> Criterion:
+    """False alarms, as the rows are normal.
+
+    Stored rows in which the champion was in alarm are not among them, so that it looks better than it
+    is: it is compared by them only where there is no stream that holds all rows.
+    """
     allowed = settings.max_alert_rate
+    before = champion.held_back if champion and champion.held_back.windows else None
     margin = 0.0
-    if champion is not None and champion.windows:
-        margin = _rate_margin(champion, settings)
+    if champion and before:
+        margin = _rate_margin(before, settings)
         # A champion that is broken must not stay because its successor is not perfect at once.
-        allowed = min(champion.rate + margin, max(allowed, champion.rate * STILL_BETTER))
+        allowed = max(allowed, before.rate * STILL_BETTER)
+        if champion.stream is None:
+            allowed = min(allowed, before.rate + margin)
     return _lower(
         Reason.ALERT_RATE,
         "held-back normal windows above the threshold",
         Unit.SHARE,
-        own.rate,
-        champion.rate if champion and champion.windows else None,
+        own.held_back.rate,
+        before.rate if before else None,
         margin,
         allowed,
     )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from config.settings import Settings
     from detector.history import History
     from registry.champions import Registry
+    from trainer.composition import Learned
 
 BEFORE = 300  # readings kept before an incident: any usual window is full by then, and has forgotten
 AFTER = 60  # after it
@@ -60,6 +61,11 @@ def grounds(
         ),
         notes=(*([text] if text else []), *notes, *problems),
     )
+
+
+def newest_of(learned: Learned) -> tuple[Newest, ...]:
+    """All that is stored of the machines, whether it may be learned from or not."""
+    return tuple(Newest(one.history, tuple(one.labels)) for one in learned.stored)
 
 
 def _keep(stored: Sequence[Newest], folder: Incidents, settings: Settings) -> list[str]:

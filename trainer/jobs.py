@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from config.policies import milliseconds
+from trainer.dealing import deal
 from trainer.inputs import Fit, fit_inputs
 from trainer.look import window_spec
 from trainer.parts import split, with_gate_apart
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from config.settings import Settings
     from detector.history import History
+    from trainer.composition import Learned
     from trainer.parts import Parts
     from trainer.start import Start
     from trainer.verdict import Verdict
@@ -35,12 +37,15 @@ class Job:
         machine: Whom the bundle will serve; None: every machine without a bundle of its own.
         source: Where the histories came from, for people.
         bundle_id: The bundle's name, by `registry.bundle.new_id`.
+        learned: How the histories were composed; None: they are recordings, of which the newest rows are
+            held back.
     """
 
     histories: Sequence[History]
     machine: str | None
     source: tuple[str, ...]
     bundle_id: str
+    learned: Learned | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,9 +95,13 @@ def prepare(job: Job, settings: Settings) -> Prepared:
     limits = settings.sensors.limits
     used = tuple(within(history.normal().select(verdict.kept), limits) for history in job.histories)
     spec = window_spec(wishes)
-    parts = split(used, wishes.calibration_share)
+    counters = {name for name, channel in settings.readings.channels.items() if channel.kind == "counter"}
+    if job.learned is None:
+        parts = with_gate_apart(split(used, wishes.calibration_share), verdict.grid, spec, counters)
+    else:
+        vouched = tuple(within(one.select(verdict.kept), limits) for one in job.learned.vouched)
+        parts = replace(deal(used, wishes.calibration_share, verdict.grid, spec, counters), vouched=vouched)
     fit = fit_inputs(parts.not_held_back, settings.readings.channels, wishes, verdict.grid)
-    parts = with_gate_apart(parts, verdict.grid, spec, fit.columns.counters)
     preparation = Preparation(verdict.grid, spec, fit.inputs)
     windows = preparation.windows(parts.fit)
     cells = windows.length * windows.rows.shape[1]

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from detector.labels import Label
     from detector.scoring import Detector
     from registry.incidents import Incident
-    from trainer.measures import Span
+    from trainer.leaving_out import Span
+    from trainer.measures import Course
     from trainer.probes import Probe
 
 MOST_STREAM = 50_000  # rows of all machines: what two detectors replay in some seconds

@@ -15,6 +15,7 @@ from detector.manifest import ErrorSpec
 from detector.scoring import Detector
 from trainer.calibration import mean_errors, said
 from trainer.gate import Alarms
+from trainer.leaving_out import inside
 from trainer.wording import DAY
 
 if TYPE_CHECKING:
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
     from detector.events import Event
     from detector.history import History
     from detector.manifest import Manifest
-
-Span = tuple[int, int | None]  # from when to when, both included, in milliseconds since the epoch; None: open
+    from trainer.leaving_out import Span
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,14 +55,6 @@ class Course:
             rate=float((self.score[counts] > 1).mean()) if windows else 0.0,
             alerts=int((~inside(opened, left_out)).sum()),
         )
-
-
-def inside(at: NDArray[np.int64], spans: Sequence[Span]) -> NDArray[np.bool_]:
-    """Which times lie in any of the stretches, shape (N,)."""
-    found = np.zeros(len(at), np.bool_)
-    for start, end in spans:
-        found |= (at >= start) & (at <= (np.inf if end is None else end))
-    return found
 
 
 def courses(detector: Detector, histories: Sequence[History], alerts: AlertPolicy) -> dict[str, Course]:

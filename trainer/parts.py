@@ -25,19 +25,22 @@ LEAST_FOR_GATE = 100  # windows of either part: fewer cannot tell retrain.gate.m
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Stretches of each machine's rows, one after the other.
+    """Stretches of each machine's rows, each of them in order of time.
 
     Attributes:
         fit: Rows on which it is tried out how long to fit.
         validation: Rows by which that is judged.
         calibration: Rows held back for the threshold.
         gate: Rows held back for the gate; those of `calibration` where there are too few for both.
+        vouched: Rows that somebody called normal, over which the threshold has to rise; the other parts
+            hold them as well.
     """
 
     fit: tuple[History, ...]
     validation: tuple[History, ...]
     calibration: tuple[History, ...]
     gate: tuple[History, ...]
+    vouched: tuple[History, ...] = ()
 
     @property
     def gate_apart(self) -> bool:
@@ -46,8 +49,8 @@ class Parts:
 
     @property
     def not_held_back(self) -> tuple[History, ...]:
-        """The rows of `fit` and `validation`, on which the model is fitted in the end."""
-        return tuple(map(_joined, self.fit, self.validation))
+        """The rows of `fit` and `validation`, on which the model is fitted in the end, in order of time."""
+        return tuple(map(in_order, self.fit, self.validation))
 
 
 def split(histories: Sequence[History], calibration_share: float) -> Parts:
@@ -167,7 +170,7 @@ class WindowCounter:
         newest = None
         if self._tail is not None:
             newest = grid.slot(int(self._tail.at[-1]))
-            block = _joined(self._tail, block)
+            block = joined(self._tail, block)
         for segment in segments_on(block, grid, self._spec.max_gap, self._counters):
             starts, coverage = window_starts(segment, self._spec)
             if newest is not None:
@@ -180,7 +183,16 @@ class WindowCounter:
         self._tail = block.rows(slice(int(np.searchsorted(grid.slots(block.at), reach)), None))
 
 
-def _joined(first: History, second: History) -> History:
+def in_order(first: History, second: History) -> History:
+    """The rows of a machine and others of it, in order of time."""
+    both = joined(first, second)
+    if not len(first) or not len(second) or first.at[-1] < second.at[0]:
+        return both
+    return both.rows(np.argsort(both.at, kind="stable"))
+
+
+def joined(first: History, second: History) -> History:
+    """The rows of a machine, and then later ones of the same sensors."""
     label = None
     if first.label is not None and second.label is not None:
         label = np.concatenate([first.label, second.label])

@@ -39,12 +39,14 @@ class HeldBack:
         days: Normal time that all windows together stand for.
         policy: When an alert opens and closes.
         fitted: The same of the rows that were fitted on, which may raise a calibrated threshold.
+        least: No threshold is below: at it, no alert opens in the rows that somebody called normal.
     """
 
     machines: Sequence[NDArray[np.float64]]
     days: float
     policy: AlertPolicy
     fitted: HeldBack | None = None
+    least: float = 0.0
 
     @cached_property
     def errors(self) -> NDArray[np.float64]:
@@ -139,6 +141,8 @@ def threshold(held_back: HeldBack, settings: ThresholdSettings) -> Threshold:
 
 def _candidate(held_back: HeldBack, method: ThresholdMethod, options: dict[str, float]) -> Candidate:
     found = METHODS[method](held_back, **options)
+    if found.value < held_back.least:
+        found = Found(held_back.least)
     rates = [rows.alerts_per_day(found.value) for rows in held_back.all_rows]
     return Candidate(
         method=method,

@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from config.policies import milliseconds
-from detector.history import History
 from registry.bundle import BundleError, load, new_id
 from registry.turns import Outcome, Record
 from trainer.export import ExportDiffers
 from trainer.gate import Decision, Reason
-from trainer.grounds import grounds
+from trainer.grounds import grounds, newest_of
 from trainer.jobs import Job
 from trainer.judging import judge
 from trainer.probes import EACH
@@ -28,10 +25,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from config.settings import Settings
+    from detector.history import History
     from detector.scoring import Detector
     from registry.champions import Registry
+    from trainer.composition import Learned
     from trainer.finishing import Trained
-    from trainer.judging import Newest
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,7 +61,7 @@ def take_turn(
     machine: str | None,
     source: tuple[str, ...],
     now: datetime,
-    stored: Sequence[Newest] | None = None,
+    learned: Learned | None = None,
     progress: Callable[[Stage], None] = lambda _: None,
 ) -> Turn:
     """Trains a challenger and makes it champion if it passes the gate.
@@ -77,7 +75,7 @@ def take_turn(
         machine: Whom it serves; None: every machine without a bundle of its own.
         source: Where the histories came from, for people.
         now: When the bundle is made.
-        stored: All that is stored of the machines, for the gate; None: somebody trains from files.
+        learned: How the histories were composed, and what else is stored; None: they are recordings.
         progress: Is told at every stage and after every epoch.
 
     Raises:
@@ -86,13 +84,13 @@ def take_turn(
         OSError: The disk refuses; where it can be known before, it is.
     """
     registry.prepare()
-    job = Job(histories, machine, source, new_id(now))
+    job = Job(histories, machine, source, new_id(now), learned)
     try:
         trained = train(job, settings=settings, created_at=now, progress=progress)
     except (Unusable, ExportDiffers) as error:
         _write_down_failure(error, job, settings, registry, now)
         raise
-    return _judge(trained, settings, registry, now, stored, progress)
+    return _judge(trained, settings, registry, now, learned, progress)
 
 
 def take_turns(
@@ -140,7 +138,7 @@ def _judge(
     settings: Settings,
     registry: Registry,
     now: datetime,
-    stored: Sequence[Newest] | None = None,
+    learned: Learned | None = None,
     progress: Callable[[Stage], None] = lambda _: None,
     each: int = EACH,
 ) -> Turn:
@@ -148,11 +146,10 @@ def _judge(
     manifest, machine = trained.manifest, trained.manifest.machine
     progress(Stage("comparing with the champion"))
     champion = champion_of(registry, machine)
-    rows = grounds(
-        trained.parts.gate, stored or (), machine, registry, settings, apart=trained.parts.gate_apart
-    )
+    stored = newest_of(learned) if learned else ()
+    rows = grounds(trained.parts.gate, stored, machine, registry, settings, apart=trained.parts.gate_apart)
     # A person who trains from files wants the bundle, if it is no worse.
-    judged = judge(trained.detector, champion, rows, settings, equal_will_do=stored is None, each=each)
+    judged = judge(trained.detector, champion, rows, settings, equal_will_do=learned is None, each=each)
     decision = judged.decision
     if decision.promote and registry.pinned(machine):
         text = f"the champion is pinned (anomalyd models unpin); else it would serve: {decision.text}"
@@ -163,7 +160,7 @@ def _judge(
     if decision.promote:
         progress(Stage("putting it into service"))
         decision, replaced = _put_into_service(
-            decision, bundle, registry, settings, now, first=champion is None, by_hand=stored is None
+            decision, bundle, registry, settings, now, first=champion is None, by_hand=learned is None
         )
         if replaced:
             notes.append(f"it takes the place of {replaced}, which waited")
@@ -179,6 +176,7 @@ def _judge(
         bundle=bundle,
         champion=before,
         source=manifest.history.source,
+        composition=learned.composition if learned else None,
         notes=tuple(notes),
         seconds={"fit": round(manifest.metrics["seconds"], 3)},
     )
@@ -230,6 +228,7 @@ def _write_down_failure(
         reason="unusable_history" if isinstance(error, Unusable) else "export_differs",
         text=str(error),
         source=job.source,
+        composition=job.learned.composition if job.learned else None,
     )
     write_down(record, None, settings, registry)
 
@@ -243,20 +242,3 @@ def champion_of(registry: Registry, machine: str | None) -> Detector | None:
         return load(registry.read(serving))
     except BundleError:
         return None
-
-
-def leave_out(history: History, stretches: Sequence[tuple[int, int | None]], margin: int) -> History:
-    """The rows outside of stretches such as alerts.
-
-    Args:
-        history: All rows.
-        stretches: Start and end in milliseconds since the epoch; no end: up to the newest row.
-        margin: Milliseconds left out before each start as well: what led to the alert.
-    """
-    keep = np.ones(len(history), dtype=np.bool_)
-    for start, end in stretches:
-        inside = history.at >= start - margin
-        if end is not None:
-            inside &= history.at <= end
-        keep &= ~inside
-    return history.rows(keep)

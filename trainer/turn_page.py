@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from detector.labels import LabelKind
-from registry.turns import Outcome, Unit, Verdict
+from registry.turns import Outcome, Verdict
 from trainer.charts import Limit, Line, Spans, line_chart, moments
+from trainer.compositions import composed
 from trainer.drawing import FAULT, LINE, ONE, TWO
 from trainer.gate import shown
 from trainer.page import bullets, cell, figure, key, lead, page, section, table, tiles, verdict
@@ -17,13 +18,14 @@ from trainer.report_score import span_of
 from trainer.wording import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from registry.turns import Criterion, Record
     from trainer.judging import Judged, Newest
-    from trainer.measures import Course, Span
+    from trainer.leaving_out import Span
+    from trainer.measures import Course
 
 MOST_DRAWN = 6  # machines: more charts than that nobody looks at
 FOOT = 0.04  # height of the bars at the foot of a chart, a share of the chart's
@@ -87,18 +89,14 @@ STYLES = {Verdict.BETTER: "one", Verdict.WORSE: "limit"}
 
 
 def _row(one: Criterion) -> tuple[str, ...]:
-    what = one.what + (f"<br><small>{escape(one.note)}</small>" if one.note else "")
+    note = f"<br><small>{escape(one.note)}</small>" if one.note else ""
     numbers = (one.challenger, one.champion, one.allowed)
     style = STYLES.get(one.verdict, "")
     return (
-        cell(escape(one.what) + what[len(one.what) :]),
-        *("–" if number is None else _short(number, one.unit) for number in numbers),
+        cell(escape(one.what) + note),
+        *("–" if number is None else shown(number, one.unit) for number in numbers),
         cell(f'<span class="{style}">{WORDS[one.verdict]}</span>'),
     )
-
-
-def _short(number: float, unit: Unit) -> str:
-    return shown(number, unit)
 
 
 def _stream(judged: Judged | None) -> Iterator[str]:
@@ -132,7 +130,7 @@ def _drawn(one: Newest, judged: Judged, keys: list[str]) -> str:
     spans = [
         Spans(colour, _clipped(stretches, at), height)
         for colour, stretches, height in (
-            (FAULT, [(each.start, each.end) for each in one.labels if each.kind is LabelKind.CONFIRMED], 1.0),
+            (FAULT, _confirmed(one), 1.0),
             (LINE, [span for span in one.left_out if span not in _confirmed(one)], 1.0),
             (TWO, champion.alerts, 2 * FOOT),
             (ONE, own.alerts, FOOT),
@@ -159,12 +157,12 @@ def _line(colour: str, course: Course) -> Line:
     return Line(colour, moments(at), np.insert(course.score, breaks, np.nan))
 
 
-def _clipped(spans: object, at: NDArray[np.int64]) -> NDArray[np.datetime64]:
+def _clipped(spans: Sequence[Span], at: NDArray[np.int64]) -> NDArray[np.datetime64]:
     """Those that lie within the time of the rows, shape (N, 2)."""
     first, last = int(at[0]), int(at[-1])
     found = [
         (max(start, first), last if end is None else min(end, last))
-        for start, end in spans  # type: ignore[attr-defined]
+        for start, end in spans
         if start <= last and (end is None or end >= first)
     ]
     return moments(np.array(found, np.int64).reshape(-1, 2))
@@ -172,17 +170,9 @@ def _clipped(spans: object, at: NDArray[np.int64]) -> NDArray[np.datetime64]:
 
 def _rest(record: Record) -> Iterator[str]:
     if record.composition:
-        rows = [(name, _plain(value)) for name, value in record.composition.items() if value]
-        yield section("What was learned from", "", table(("", ""), rows))
+        lines = (f"{name}: {text}" for name, text in composed(record.composition))
+        yield section("What was learned from", "", bullets(lines))
     elif record.source:
         yield section("What was learned from", ", ".join(record.source))
     if record.notes:
         yield section("Worth knowing", "", bullets(record.notes))
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {_plain(each)}" for name, each in value.items())
-    if isinstance(value, (list, tuple)):
-        return f"{len(value)}"
-    return f"{value:,}" if isinstance(value, int) else f"{value}"

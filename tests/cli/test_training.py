@@ -59,6 +59,7 @@ def test_a_bundle_is_trained_listed_replayed_and_rolled_back(
     folder = tmp_path / "state" / "bundles" / answer["bundle"]
     assert {path.name for path in folder.iterdir()} == {
         "manifest.json", "model.tflite", "encoder.tflite", "decoder.tflite", "model.keras", "report.html",
+        "learned.npz",
     }  # fmt: skip
     manifest = json.loads(anomalyd("models", "show", "--json").out)
     assert manifest["id"] == answer["bundle"]
@@ -164,7 +165,9 @@ def test_what_an_earlier_turn_of_a_retraining_decided_is_told_before_the_error_o
     assert "champions.lock" in as_json.err
     (turn,) = json.loads(as_json.out)
     assert (turn["machine"], turn["reason"]) == ("a-press", "too_few_readings")
-    assert plain.out == f"a-press: not promoted: {turn['text']}\n"
+    assert plain.out.startswith(
+        f"a-press: not promoted: {turn['text']}\nlearned     0 readings; of 10 stored\n"
+    )
 
 
 def test_a_fleet_is_trained_at_once_and_a_bad_machine_fails_alone(

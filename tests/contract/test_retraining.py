@@ -179,4 +179,4 @@ def test_too_few_readings_are_no_failure_and_say_how_many_are_needed(
     (turn,) = json.loads(done.stdout)
     assert turn["promoted"] is False
     assert turn["reason"] == "too_few_readings"
-    assert turn["text"].startswith("no machine has 1000 readings outside of alerts (retrain.min_readings)")
+    assert turn["text"].startswith("no machine has 1000 readings to learn from (retrain.min_readings)")

@@ -106,6 +106,7 @@ def test_a_bundle_that_was_written_is_the_detector_that_was_calibrated(
     assert sorted(bundle.files) == [
         "decoder.tflite",
         "encoder.tflite",
+        "learned.npz",
         "model.keras",
         "model.tflite",
         "report.html",

@@ -1,0 +1,75 @@
+"""What the store and the registry hold of the machines, for a retraining."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from config.policies import milliseconds
+from registry.champions import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from config import Settings
+    from detector.history import History
+    from detector.scoring import Detector
+    from trainer.composition import Stored
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gathered:
+    """What a line of champions can learn from.
+
+    Attributes:
+        machine: Whose line; None: the shared one.
+        stored: What is stored of its machines.
+        champion: What serves them; None: nothing does, or nothing that can be used.
+        remembered: What the champion remembers.
+    """
+
+    machine: str | None
+    stored: Sequence[Stored]
+    champion: Detector | None
+    remembered: Sequence[History]
+
+
+def gather(settings: Settings) -> Iterator[Gathered]:
+    """What there is for each line of champions, one after the other.
+
+    Raises:
+        StoreError: The store cannot be read.
+        BundleError: `champions.json` cannot be read.
+    """
+    from daemon.assembly import STORE
+    from daemon.store import Store
+    from trainer import memory
+    from trainer.composition import Stored
+
+    path = settings.state_dir / STORE
+    if not path.exists():
+        return
+    registry = Registry(settings.state_dir)
+    champions, _ = registry.load({})
+    look_back = milliseconds(settings.retrain.look_back)
+    store = Store(path, read_only=True)
+    try:
+        newest = {name: store.newest(name) for name in store.machines()}
+        lines: dict[str | None, list[str]] = {}
+        for name, at in newest.items():
+            if at is not None:
+                lines.setdefault(name if name in champions.own else None, []).append(name)
+        for machine, names in lines.items():
+            stored = [
+                Stored(
+                    store.history(name, (newest[name] or 0) - look_back),
+                    store.alerted(name),
+                    store.labels(name),
+                )
+                for name in names
+            ]
+            champion = champions.of(names[0])
+            bundle = registry.bundles / champion.manifest.id if champion else None
+            yield Gathered(machine, stored, champion, memory.read(bundle) if bundle else ())
+    finally:
+        store.close()

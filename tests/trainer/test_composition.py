@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from config.settings import Settings
+from detector.composition import LeftOut
+from detector.history import History
+from detector.labels import Label, LabelKind
+from tests.trainer.examples import SECOND, START, pump, settings, trained_pump, with_values
+from trainer.composition import Learned, Stored, compose
+from trainer.leaving_out import OF_LABELS, Span, Suspected
+
+ROWS = 600
+
+
+def wishes(**retrain: object) -> Settings:
+    given = settings()
+    return replace(given, retrain=replace(given.retrain, **{"min_readings": 1, **retrain}))
+
+
+def at(row: int) -> int:
+    return START + SECOND * row
+
+
+def span(first: int, last: int | None) -> Span:
+    return at(first), None if last is None else at(last)
+
+
+def label(kind: LabelKind, first: int, last: int | None) -> Label:
+    start, end = span(first, last)
+    return Label("pump-1", kind, start, end, noted_at=at(ROWS))
+
+
+def composed(
+    *,
+    labels: Sequence[Label] = (),
+    alerted: Sequence[Span] = (),
+    suspected: Sequence[Suspected] = (),
+    history: History | None = None,
+    config: Settings | None = None,
+    remembered: Sequence[History] = (),
+) -> Learned:
+    stored = Stored(history or pump(ROWS), alerted, labels, suspected)
+    return compose([stored], trained_pump().detector, config or wishes(), remembered)
+
+
+def learned_rows(learned: Learned) -> set[int]:
+    """Which rows of the pump were learned from."""
+    return {int(row) for history in learned.histories for row in ((history.at - START) // SECOND).tolist()}
+
+
+# A window of 6 and the 5 windows among which some open an alert.
+MARGIN = 11
+
+
+def test_what_was_in_alert_is_left_out_with_a_margin_before_and_after() -> None:
+    learned = composed(alerted=[span(100, 120), span(590, None)])
+    assert learned_rows(learned) == {*range(ROWS)} - {*range(100 - MARGIN, 121 + MARGIN)} - {
+        *range(590 - MARGIN, ROWS)
+    }
+    assert learned.composition.left_out == {LeftOut.ALERT: 21 + 2 * MARGIN + 10 + MARGIN}
+    assert learned.composition.rows == len(learned_rows(learned))
+    assert learned.composition.stored == ROWS
+
+
+@pytest.mark.parametrize(("margin", "rows"), [("2s", 2), ("off", 0), ("1m", 60)])
+def test_the_margin_is_an_option(margin: str, rows: int) -> None:
+    wished = {"2s": timedelta(seconds=2), "off": None, "1m": timedelta(minutes=1)}[margin]
+    learned = composed(alerted=[span(100, 120)], config=wishes(margin=wished))
+    assert learned_rows(learned) == {*range(ROWS)} - {*range(100 - rows, 121 + rows)}
+
+
+def test_a_false_alarm_brings_an_alert_s_rows_back_and_vouches_for_them() -> None:
+    learned = composed(
+        alerted=[span(100, 120), span(300, 320)],
+        labels=[label(LabelKind.FALSE_ALARM, 100, 120)],
+    )
+    assert learned_rows(learned) == {*range(ROWS)} - {*range(300 - MARGIN, 321 + MARGIN)}
+    (vouched,) = learned.vouched
+    assert ((vouched.at - START) // SECOND).tolist() == [*range(100 - MARGIN, 121 + MARGIN)]
+    assert learned.composition.vouched == len(vouched)
+    assert learned.composition.labels == {"false_alarm": 1}
+
+
+spans = st.tuples(st.integers(-50, ROWS + 50), st.integers(0, 150) | st.none()).map(
+    lambda pair: (pair[0], None if pair[1] is None else pair[0] + pair[1])
+)
+
+
+@hypothesis_settings(max_examples=100, deadline=None)
+@given(
+    alerted=st.lists(spans, max_size=3),
+    labelled=st.lists(st.tuples(st.sampled_from(LabelKind), spans), max_size=4),
+    suspected=st.lists(spans, max_size=2),
+    most=st.sampled_from([200, 10_000]),
+)
+def test_nothing_is_learned_of_what_was_not_normal_and_every_row_is_counted_once(
+    alerted: list[tuple[int, int | None]],
+    labelled: list[tuple[LabelKind, tuple[int, int | None]]],
+    suspected: list[tuple[int, int | None]],
+    most: int,
+) -> None:
+    learned = composed(
+        alerted=[span(*each) for each in alerted],
+        labels=[label(kind, *each) for kind, each in labelled],
+        suspected=[Suspected(*span(*each), "wear") for each in suspected],
+        config=wishes(max_readings=most),
+    )
+
+    def covered(some: list[tuple[int, int | None]], around: int = 0) -> set[int]:
+        return {
+            row
+            for first, last in some
+            for row in range(max(0, first - around), ROWS if last is None else min(ROWS, last + around + 1))
+        }
+
+    said = covered([each for kind, each in labelled if kind in OF_LABELS])
+    false = covered([each for kind, each in labelled if kind is LabelKind.FALSE_ALARM], MARGIN)
+    doubtful = covered(alerted, MARGIN) | covered(suspected)
+    usable = {*range(ROWS)} - said - (doubtful - false)
+    rows = learned_rows(learned)
+    assert rows <= usable
+    assert len(rows) <= most
+    if len(usable) <= most:
+        assert rows == usable
+    counted = learned.composition
+    assert counted.rows == len(rows)
+    assert counted.rows + sum(counted.left_out.values()) + sum(learned.few.values()) == ROWS
+    assert {row for one in learned.vouched for row in ((one.at - START) // SECOND).tolist()} == rows & false
+
+
+def test_what_the_champion_remembers_joins_where_the_store_has_nothing_and_is_labelled_like_all_else() -> (
+    None
+):
+    old = pump(400, start=START - 1000 * SECOND)
+    overlapping = dataclasses.replace(old, at=old.at + 700 * SECOND)  # from 300 before to 100 after the start
+    learned = composed(remembered=[overlapping], labels=[label(LabelKind.CONFIRMED, -300, -201)])
+    assert learned.composition.remembered == 300
+    assert learned_rows(learned) == {*range(-200, ROWS)}
+    assert learned.composition.left_out == {LeftOut.CONFIRMED: 100}
+    assert len(learned.stored[0].history) == ROWS, "the gate looks at what was stored alone"
+
+
+def test_a_machine_with_too_few_rows_is_told_and_left_out() -> None:
+    few = dataclasses.replace(pump(40), machine="pump-2")
+    learned = compose([Stored(pump(ROWS)), Stored(few)], trained_pump().detector, wishes(min_readings=100))
+    assert [history.machine for history in learned.histories] == ["pump-1"]
+    assert learned.few == {"pump-2": 40}
+    assert learned.composition.machines == {"pump-1": ROWS}
+
+
+def test_without_a_champion_all_sensors_are_learned_from_as_they_came() -> None:
+    learned = compose([Stored(pump(ROWS), [span(100, 120)])], None, wishes())
+    assert learned_rows(learned) == {*range(ROWS)} - {*range(100 - MARGIN, 121 + MARGIN)}
+
+
+def test_no_reading_at_all_is_no_error() -> None:
+    learned = compose([Stored(pump(0))], None, wishes(min_readings=1))
+    assert learned.histories == ()
+    assert learned.composition.start is None
+
+
+def test_more_than_there_is_room_for_is_told_by_regime() -> None:
+    history = pump(20_000)
+    values = history.values.copy()
+    values[5000:5400] += (50, 50, 5)
+    learned = composed(history=with_values(history, values), config=wishes(max_readings=3000))
+    counted = learned.composition
+    assert 2500 < counted.rows <= 3000
+    assert counted.left_out == {LeftOut.NO_ROOM: 20_000 - counted.rows}
+    assert sum(regime.of for regime in counted.regimes) == 20_000
+    assert sum(regime.rows for regime in counted.regimes) == counted.rows
+    assert {*range(5100, 5300)} <= learned_rows(learned), "the rare regime"
+    assert {*range(19_500, 20_000)} <= learned_rows(learned), "the newest time"

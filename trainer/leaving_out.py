@@ -1,0 +1,99 @@
+"""Which of a machine's rows nothing may be learned from, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from detector.composition import LeftOut
+from detector.labels import LabelKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from detector.labels import Label
+
+Span: TypeAlias = tuple[
+    int, int | None
+]  # first and last moment in milliseconds since the epoch; None: it goes on
+
+OF_LABELS = {
+    LabelKind.CONFIRMED: LeftOut.CONFIRMED,
+    LabelKind.EXCLUDED: LeftOut.EXCLUDED,
+    LabelKind.OFF: LeftOut.OFF,
+    LabelKind.MAINTENANCE: LeftOut.MAINTENANCE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Suspected:
+    """A stretch in which a fault may have been developing.
+
+    Attributes:
+        start: Its first moment, in milliseconds since the epoch.
+        end: Its last moment; None: it goes on.
+        reason: Why, for people.
+        sensors: Which show it.
+    """
+
+    start: int
+    end: int | None
+    reason: str
+    sensors: tuple[str, ...] = ()
+
+
+def left_out(
+    at: NDArray[np.int64],
+    *,
+    labels: Sequence[Label],
+    alerted: Sequence[Span],
+    suspected: Sequence[Suspected],
+    running: NDArray[np.bool_] | None,
+    margin: int,
+) -> dict[LeftOut, NDArray[np.bool_]]:
+    """The rows that are left out, by the first reason that holds; no row has two.
+
+    What people say comes first. A false alarm takes back the alerts and the suspicions of its time.
+
+    Args:
+        at: Times of the rows, ascending, shape (N,).
+        labels: What was said about the machine's time.
+        alerted: When it was in alert.
+        suspected: When a fault may have been developing.
+        running: Whether the machine ran, shape (N,); None: it always did.
+        margin: Milliseconds around alerts, before and after.
+    """
+    found = {
+        reason: inside(at, ((label.start, label.end) for label in labels if label.kind is kind))
+        for kind, reason in OF_LABELS.items()
+    }
+    if running is not None:
+        found[LeftOut.NOT_RUNNING] = ~running
+    forgiven = vouched(at, labels, margin)
+    found[LeftOut.ALERT] = inside(at, alerted, margin) & ~forgiven
+    found[LeftOut.SUSPECTED] = inside(at, ((one.start, one.end) for one in suspected)) & ~forgiven
+    taken = np.zeros(len(at), np.bool_)
+    for reason, rows in found.items():
+        found[reason] = rows & ~taken
+        taken |= rows
+    return found
+
+
+def vouched(at: NDArray[np.int64], labels: Sequence[Label], margin: int) -> NDArray[np.bool_]:
+    """The rows that somebody called normal by calling an alert false, with those around it, shape (N,)."""
+    false = ((label.start, label.end) for label in labels if label.kind is LabelKind.FALSE_ALARM)
+    return inside(at, false, margin)
+
+
+def inside(at: NDArray[np.int64], spans: Iterable[Span], margin: int = 0) -> NDArray[np.bool_]:
+    """Whether times lie in any of some spans, or so many milliseconds around one; shape (N,)."""
+    found = np.zeros(len(at), np.bool_)
+    for start, end in spans:
+        first = np.searchsorted(at, start - margin)
+        last = len(at) if end is None else np.searchsorted(at, end + margin, side="right")
+        found[first:last] = True
+    return found
