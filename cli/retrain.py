@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from cli.gathering import Gathered, gather
 from cli.options import config_option, json_option, load_settings, need_trainer
 from cli.progress import note
 from cli.tables import print_lines
-from cli.train import summary, turn_of
+from cli.train import summary, summary_of, turn_of
 from config import Settings
+from registry.champions import Registry
 from trainer.compositions import composed
 from trainer.wording import counted
 
@@ -61,9 +63,12 @@ def _print(turns: list[dict[str, Any]], *, as_json: bool) -> None:
 
 def _turn(gathered: Gathered, settings: Settings) -> dict[str, Any]:
     from trainer.composition import compose
+    from trainer.turn_record import write_down_none
+    from trainer.waiting import settle
 
     learned = compose(gathered.stored, gathered.champion, settings, gathered.remembered)
     machine, histories, few = gathered.machine, learned.histories, learned.few
+    registry, now = Registry(settings.state_dir), datetime.now(UTC)
 
     def without_bundle(reason: str, text: str) -> dict[str, Any]:
         return {
@@ -74,12 +79,18 @@ def _turn(gathered: Gathered, settings: Settings) -> dict[str, Any]:
             "composition": learned.composition,
         }
 
+    settled = settle(
+        machine, learned, gathered.champion, settings=settings, registry=registry, now=now, by_person=False
+    )
+    if settled is not None:
+        return summary_of(settled) | {"composition": learned.composition}
     if not histories:
         least, most = settings.retrain.min_readings, max(few.values())
-        return without_bundle(
-            "too_few_readings",
-            f"no machine has {least} readings to learn from (retrain.min_readings), but {most} at most",
+        text = f"no machine has {least} readings to learn from (retrain.min_readings), but {most} at most"
+        write_down_none(
+            "too_few_readings", text, machine, learned, settings=settings, registry=registry, now=now
         )
+        return without_bundle("too_few_readings", text)
     left_out = f", {len(few)} with too few readings left out" if few else ""
     rows, whose = counted(learned.composition.rows, "reading"), counted(len(histories), "machine")
     note(f"{machine or 'shared'}: {rows} of {whose}{left_out}")

@@ -25,6 +25,7 @@ MOST_ROWS = 5_000  # of one incident; of a longer one the first ones tell whethe
 
 
 def grounds(
+    normal: Sequence[History],
     held_back: Sequence[History],
     stored: Sequence[Newest],
     machine: str | None,
@@ -37,7 +38,8 @@ def grounds(
     """All rows to judge by; incidents that are new are kept on the way.
 
     Args:
-        held_back: Normal rows that the challenger was not fitted on.
+        normal: All normal rows of each machine.
+        held_back: Those of them that the challenger was not fitted on.
         stored: All that is stored of the machines; nothing where somebody trains from files.
         machine: Whose bundle is made; None: the shared one.
         registry: Tells which machines have bundles of their own, and where incidents are kept.
@@ -51,6 +53,7 @@ def grounds(
     own = registry.champions().keys() - {None}
     stream, text = newest(stored, settings, since=since)
     return Grounds(
+        normal=tuple(normal),
         held_back=tuple(held_back),
         apart=apart,
         stream=stream,

@@ -55,13 +55,15 @@ class Grounds:
     """The rows by which both are judged.
 
     Attributes:
-        held_back: Normal rows that the challenger was not fitted on.
+        normal: All normal rows of each machine.
+        held_back: Those of them that the challenger was not fitted on.
         apart: Whether its threshold was learned from other rows.
         stream: The newest stored readings, of each machine.
         incidents: Those that were confirmed.
         notes: What people should know about the rows.
     """
 
+    normal: tuple[History, ...]
     held_back: tuple[History, ...]
     apart: bool = True
     stream: tuple[Newest, ...] = ()
@@ -109,13 +111,18 @@ def judge(
     """
     started = time.monotonic()
     alerts = alert_policy(settings)
-    grounds = replace(grounds, held_back=tuple(history.normal() for history in grounds.held_back))
     some: tuple[Probe, ...] = ()
     if champion is not None:
         both = (challenger, champion)
-        may_fail = deviations(grounds.held_back, both)
+        may_fail = deviations(grounds.normal, both)
         some = probes(
-            grounds.held_back, both, alerts, deviations=may_fail, each=each, seed=settings.trainer.seed
+            grounds.normal,
+            grounds.held_back,
+            both,
+            alerts,
+            deviations=may_fail,
+            each=each,
+            seed=settings.trainer.seed,
         )
     else:
         grounds = replace(grounds, stream=(), incidents=())
@@ -146,7 +153,7 @@ def _figures(
         held_back=together(course.alarms(manifest) for course in clean.values()),
         errors=unit_errors(detector, grounds.held_back),
         stream=together(alarms) if alarms else None,
-        faults=find(detector, some, alerts, clean),
+        faults=find(detector, some, alerts),
         incidents=_seen(detector, grounds.incidents, alerts),
     )
     return figures, seen

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,12 +13,11 @@ from trainer.gate import Faults
 from trainer.measures import courses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from detector.alerts import AlertPolicy
     from detector.history import History
     from detector.scoring import Detector
-    from trainer.measures import Course
 
 LASTING = 60  # rows of a fault, where there are enough; the daemon's alerts open within a few
 LEAST = 10  # rows of the shortest: with fewer, kinds of faults do not differ
@@ -32,14 +30,14 @@ class Probe:
     """Rows of one machine with one fault.
 
     Attributes:
-        history: Named by the number of the probe.
-        machine: Whose rows they are.
+        faulty: With the fault.
+        clean: Without it. Both have a name of their own, by which replays tell them apart.
         start: When the fault begins, in milliseconds since the epoch.
         stop: Until when an alert counts as one about it.
     """
 
-    history: History
-    machine: str
+    faulty: History
+    clean: History
     start: int
     stop: int
 
@@ -50,7 +48,8 @@ def forgets(smoothing: float) -> int:
 
 
 def probes(
-    histories: Sequence[History],
+    normal: Sequence[History],
+    held_back: Sequence[History],
     detectors: Sequence[Detector],
     alerts: AlertPolicy,
     *,
@@ -58,13 +57,14 @@ def probes(
     each: int = EACH,
     seed: int = 0,
 ) -> tuple[Probe, ...]:
-    """Puts faults of every kind and strength into normal rows, each into rows of its own.
+    """Puts faults of every kind and strength into held-back rows, one at a time.
 
-    Before a fault stand enough rows for every detector to have filled its windows and forgotten what
-    was before; after it, so many that an alert about its last row can open.
+    Before a fault stand enough normal rows for every detector to have filled its windows and forgotten
+    what was before; after it, so many that an alert about its last row can open.
 
     Args:
-        histories: Normal rows.
+        normal: All normal rows of each machine.
+        held_back: Those of them that may become faulty, of the same machines.
         detectors: All that will look at them.
         alerts: When an alert opens.
         deviations: The standard deviation in normal operation of each sensor that may fail.
@@ -77,74 +77,71 @@ def probes(
     specs = [detector.manifest for detector in detectors]
     context = max(one.window.length + one.window.stride * forgets(one.error.smoothing) for one in specs)
     after = max(one.window.length + one.window.stride * alerts.open_within for one in specs)
-    interval = max(one.grid.interval for one in specs)
-    bridged = min(one.window.max_gap for one in specs) + 1
-    runs = list(_runs(histories, interval * bridged))
-    lasting = min(LASTING, max((length for _, _, length in runs), default=0) - context - after)
-    if lasting < LEAST or not deviations:
+    hole = max(one.grid.interval for one in specs) * (min(one.window.max_gap for one in specs) + 1)
+    pairs = list(zip(normal, held_back, strict=True))
+    lasting = LASTING
+    while not (places := _places(pairs, hole, context, lasting, after)):
+        lasting //= 2
+        if lasting < LEAST:
+            return ()
+    if not deviations:
         return ()
-    places = [
-        (number, first + context, length - context - lasting - after + 1)
-        for number, first, length in runs
-        if length >= context + lasting + after
-    ]
-    room = np.array([free for _, _, free in places], np.float64)
     random = np.random.default_rng(seed)
     sensors = sorted(deviations)
     found: list[Probe] = []
     for kind, does in KINDS.items():
         rows = min(lasting, does.most_rows or lasting)
         for strength in does.strengths * each:
-            number, first, free = places[int(random.choice(len(places), p=room / room.sum()))]
-            start = first + int(random.integers(free))
+            number, start = places[int(random.integers(len(places)))]
             sensor = sensors[int(random.integers(len(sensors)))]
             fault = Fault(kind, sensor, start, start + rows, strength, int(random.integers(2**32)))
-            faulty = inject(histories[number], fault, deviations[sensor])
-            case = faulty.rows(slice(start - context, start + rows + after))
+            case = slice(start - context, start + rows + after)
+            history, name = normal[number], f"{len(found)}"
+            faulty = inject(history, fault, deviations[sensor]).rows(case)
             found.append(
                 Probe(
-                    replace(case, machine=f"{len(found)}", label=None),
-                    histories[number].machine,
-                    int(faulty.at[start]),
-                    int(faulty.at[start + rows + after - 1]),
+                    faulty=replace(faulty, machine=f"{name} faulty", label=None),
+                    clean=replace(history.rows(case), machine=f"{name} clean", label=None),
+                    start=int(history.at[start]),
+                    stop=int(history.at[start + rows + after - 1]),
                 )
             )
     return tuple(found)
 
 
-def _runs(histories: Sequence[History], most: int) -> Iterator[tuple[int, int, int]]:
-    """Stretches of rows with no more than so many milliseconds between them: history, first row, rows."""
-    for number, history in enumerate(histories):
-        if not len(history):
+def _places(
+    pairs: Sequence[tuple[History, History]], hole: int, context: int, lasting: int, after: int
+) -> list[tuple[int, int]]:
+    """Where so long a fault may begin: which history, and which of its rows."""
+    found = []
+    for number, (normal, held_back) in enumerate(pairs):
+        rows = len(normal)
+        starts = np.arange(context, rows - lasting - after + 1)
+        if not len(starts):
             continue
-        edges = [0, *(np.flatnonzero(np.diff(history.at) > most) + 1).tolist(), len(history)]
-        for first, stop in pairwise(edges):
-            yield number, first, stop - first
+        may = np.concatenate([[0], np.cumsum(np.isin(normal.at, held_back.at))])
+        holes = np.concatenate([[0, 0], np.cumsum(np.diff(normal.at) > hole)])  # up to and with each row
+        whole = holes[starts + lasting + after] == holes[starts - context + 1]
+        free = may[starts + lasting] - may[starts] == lasting
+        found += [(number, start) for start in starts[whole & free].tolist()]
+    return found
 
 
-def find(
-    detector: Detector, some: Sequence[Probe], alerts: AlertPolicy, clean: Mapping[str, Course]
-) -> Faults | None:
-    """What a detector finds.
+def find(detector: Detector, some: Sequence[Probe], alerts: AlertPolicy) -> Faults | None:
+    """What a detector finds; None where there is nothing to find.
 
     A fault is found by an alert that opens in it, or soon after, where without the fault none is open:
     one that is always in alarm finds nothing.
-
-    Args:
-        detector: Who looks.
-        some: The faults.
-        alerts: When an alert opens.
-        clean: What it says about the rows without faults, by machine.
     """
     if not some:
         return None
-    seen = courses(detector, [probe.history for probe in some], alerts)
+    seen = courses(detector, [rows for probe in some for rows in (probe.faulty, probe.clean)], alerts)
     found, delays = 0, []
     for probe in some:
-        opened = [at for at, _ in seen[probe.history.machine].alerts if probe.start <= at <= probe.stop]
+        opened = [at for at, _ in seen[probe.faulty.machine].alerts if probe.start <= at <= probe.stop]
         anyway = any(
             start <= probe.stop and (end is None or end >= probe.start)
-            for start, end in clean[probe.machine].alerts
+            for start, end in seen[probe.clean.machine].alerts
         )
         sees = bool(opened) and not anyway
         found += sees

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from config.policies import milliseconds
 from registry.bundle import BundleError, load, new_id
-from registry.turns import Outcome, Record
+from registry.turns import Record
 from trainer.export import ExportDiffers
 from trainer.gate import Decision, Reason
 from trainer.grounds import grounds, newest_of
@@ -17,7 +17,7 @@ from trainer.probes import EACH
 from trainer.problems import Unusable
 from trainer.stages import Stage
 from trainer.training import MOST_FULL, train, train_each
-from trainer.turn_record import iso, outcome, turn_id, write_down
+from trainer.turn_record import iso, outcome, turn_id, write_down, write_down_none
 from trainer.wording import moment
 
 if TYPE_CHECKING:
@@ -147,7 +147,8 @@ def _judge(
     progress(Stage("comparing with the champion"))
     champion = champion_of(registry, machine)
     stored = newest_of(learned) if learned else ()
-    rows = grounds(trained.parts.gate, stored, machine, registry, settings, apart=trained.parts.gate_apart)
+    parts = trained.parts
+    rows = grounds(parts.normal, parts.gate, stored, machine, registry, settings, apart=parts.gate_apart)
     # A person who trains from files wants the bundle, if it is no worse.
     judged = judge(trained.detector, champion, rows, settings, equal_will_do=learned is None, each=each)
     decision = judged.decision
@@ -220,17 +221,16 @@ def _put_into_service(
 def _write_down_failure(
     error: Unusable | ExportDiffers, job: Job, settings: Settings, registry: Registry, now: datetime
 ) -> None:
-    record = Record(
-        id=turn_id(None, registry, now),
-        at=iso(now),
-        machine=job.machine,
-        outcome=Outcome.NONE,
-        reason="unusable_history" if isinstance(error, Unusable) else "export_differs",
-        text=str(error),
+    write_down_none(
+        "unusable_history" if isinstance(error, Unusable) else "export_differs",
+        str(error),
+        job.machine,
+        job.learned,
+        settings=settings,
+        registry=registry,
+        now=now,
         source=job.source,
-        composition=job.learned.composition if job.learned else None,
     )
-    write_down(record, None, settings, registry)
 
 
 def champion_of(registry: Registry, machine: str | None) -> Detector | None:

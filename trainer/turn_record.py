@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from config.settings import Settings
     from registry.champions import Registry
+    from trainer.composition import Learned
     from trainer.gate import Decision
     from trainer.judging import Judged
 
@@ -45,6 +46,31 @@ def write_down(record: Record, judged: Judged | None, settings: Settings, regist
     page = None if settings.trainer.report == "off" else turn_page(record, judged)
     Turns(registry.state_dir).add(record, page, most=settings.retrain.keep_turns)
     return record
+
+
+def write_down_none(
+    reason: str,
+    text: str,
+    machine: str | None,
+    learned: Learned | None,
+    *,
+    settings: Settings,
+    registry: Registry,
+    now: datetime,
+    source: tuple[str, ...] = ("store",),
+) -> Record:
+    """Writes down a turn that ended before there was a challenger; see `write_down`."""
+    record = Record(
+        id=turn_id(None, registry, now),
+        at=iso(now),
+        machine=machine,
+        outcome=Outcome.NONE,
+        reason=reason,
+        text=text,
+        source=source,
+        composition=learned.composition if learned else None,
+    )
+    return write_down(record, None, settings, registry)
 
 
 def turn_id(bundle: str | None, registry: Registry, now: datetime) -> str:

@@ -88,7 +88,7 @@ def settle(
     if not rows:
         text = f"{waiting.bundle} waits on: nothing that counts was stored since {moment(waiting.since)}"
         return write_down(structs.replace(record, text=text), None, settings, registry)
-    on = grounds(rows, newest_of(learned), machine, registry, settings, since=waiting.since)
+    on = grounds(rows, rows, newest_of(learned), machine, registry, settings, since=waiting.since)
     # It was better when it began to wait; now it must not be worse.
     judged = judge(challenger, champion, on, settings, equal_will_do=True)
     decision = judged.decision
