@@ -22,10 +22,13 @@ if TYPE_CHECKING:
     from config.training import Gate
 
 LEAST_SCORED = 0.5  # of the champion's time: a longer window misses a little at each hole, not half
+LEAST_FAULTS = 9  # to compare by: with fewer, one is more than a tenth
 LEAST_WINDOWS = 3  # that differ: fewer open no alert
 STILL_BETTER = (
     0.5  # of the rate of a champion above the limit: one of half its false alarms is a step forward
 )
+BROKEN = 0.3  # of the newest stream in alarm, unless it was confirmed
+STILL_FOUND = 0.5  # of what a broken champion finds
 KNOWN_BY_HEART = 1e-3  # of the champion's error: what is below says nothing more
 
 
@@ -77,12 +80,16 @@ class Faults:
     Attributes:
         cases: How many there were.
         found: Share of them in which an alert opened that is not there without the fault.
-        delay: Mean time until it opened, as a share of the longest that counts; one that is not found
-            took the longest.
+        compared: How many of them are in rows in which the champion is calm without the fault.
+        found_there: The share of these that is found.
+        delay: Mean time until it was found there, as a share of the longest that counts; one that is not
+            found took the longest.
     """
 
     cases: int
     found: float
+    compared: int
+    found_there: float
     delay: float
 
 
@@ -188,7 +195,7 @@ def _criteria(own: Figures, champion: Figures | None, settings: Gate) -> Iterato
         Reason.SENSORS, "sensors of the champion that it does not know", len(own.lost), ", ".join(own.lost)
     )
     yield from _incidents(own.incidents, champion.incidents)
-    yield from _faults(own.faults, champion.faults, settings)
+    yield from _faults(own.faults, champion.faults, settings, relieved=_relieved(own, champion))
     if champion.stream is None:  # for the reason see `_rate`
         yield _alerts(Reason.ALERTS, "held-back rows", own.held_back, champion.held_back, settings)
     else:
@@ -285,20 +292,49 @@ def _alerts(reason: Reason, where: str, own: Alarms, champion: Alarms, settings:
     return found
 
 
-def _faults(own: Faults | None, champion: Faults | None, settings: Gate) -> Iterator[Criterion]:
-    if champion is None or not champion.cases:
+def _relieved(own: Figures, champion: Figures) -> bool:
+    """Whether the champion is broken, and its successor is not.
+
+    Nobody lets a machine be in alarm for days: a real fault would be confirmed, and does not count.
+    """
+    if own.stream is None or champion.stream is None or not own.stream.windows:
+        return False
+    return champion.stream.rate > BROKEN and own.stream.rate <= champion.stream.rate * STILL_BETTER
+
+
+def _faults(
+    own: Faults | None, champion: Faults | None, settings: Gate, *, relieved: bool
+) -> Iterator[Criterion]:
+    """Faults in rows in which the champion is calm: where it is in alarm anyway it finds nothing.
+
+    Who relieves a broken champion may find fewer, as it knows more ways to be normal, but not none.
+    """
+    if champion is None:
         return
     what, late = "synthetic faults found", "their mean delay, as a share of the longest"
+    note = f"{counted(champion.compared, 'fault')} in rows in which the champion is calm"
     if own is None:
-        yield _judged(Reason.FAULTS, what, Unit.SHARE, None, champion.found, Verdict.WORSE)
-        return
-    margin = max(settings.faults_margin, 1 / champion.cases)
-    lower = _lower(Reason.FAULTS, what, Unit.SHARE, -own.found, -champion.found, margin)
-    of = counted(champion.cases, "fault")
-    yield replace(
-        lower, challenger=own.found, champion=champion.found, allowed=champion.found - margin, note=of
-    )
-    yield _lower(Reason.FAULT_DELAY, late, Unit.SHARE, own.delay, champion.delay, settings.delay_margin)
+        yield _judged(Reason.FAULTS, what, Unit.SHARE, None, champion.found_there, Verdict.WORSE)
+    elif champion.compared < LEAST_FAULTS:
+        verdict = Verdict.AS_GOOD if own.found > settings.faults_margin else Verdict.WORSE
+        note = f"{counted(champion.cases, 'fault')}, but the champion is mostly in alarm anyway"
+        least = _judged(Reason.FAULTS, what, Unit.SHARE, own.found, champion.found, verdict, note)
+        yield replace(least, allowed=settings.faults_margin)
+    else:
+        margin = max(settings.faults_margin, 1 / champion.compared)
+        allowed = max(0.0, champion.found_there - margin)
+        if relieved:
+            allowed *= STILL_FOUND
+        verdict = Verdict.AS_GOOD
+        if own.found_there < allowed:
+            verdict = Verdict.WORSE
+        elif own.found_there > champion.found_there + margin:
+            verdict = Verdict.BETTER
+        found = _judged(Reason.FAULTS, what, Unit.SHARE, own.found_there, champion.found_there, verdict, note)
+        yield replace(found, allowed=allowed)
+        if not relieved:
+            margin = settings.delay_margin
+            yield _lower(Reason.FAULT_DELAY, late, Unit.SHARE, own.delay, champion.delay, margin)
 
 
 def _incidents(own: Mapping[str, Seen], champion: Mapping[str, Seen]) -> Iterator[Criterion]:
@@ -400,6 +436,7 @@ def _numbers(figures: Figures) -> Iterator[tuple[str, float]]:
             yield f"alert rate in the {where}", alarms.rate
     if figures.faults is not None:
         yield "faults found", figures.faults.found
+        yield "faults found of those compared", figures.faults.found_there
         yield "their delay", figures.faults.delay
 
 

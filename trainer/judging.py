@@ -126,9 +126,13 @@ def judge(
         )
     else:
         grounds = replace(grounds, stream=(), incidents=())
-    own, seen = _figures(challenger, grounds, some, alerts)
-    other, before = (None, {}) if champion is None else _figures(champion, grounds, some, alerts)
-    if champion is not None:
+    own, seen = _figures(challenger, grounds, alerts)
+    other, before = (None, {}) if champion is None else _figures(champion, grounds, alerts)
+    if champion is not None and other is not None:
+        if some:
+            found, known = find(challenger, some, alerts), find(champion, some, alerts)
+            own = replace(own, faults=found.among(known.calm))
+            other = replace(other, faults=known.among(known.calm))
         rows = (*grounds.held_back, *(one.history for one in grounds.stream))
         moving = varying(rows)
         lost = [
@@ -142,9 +146,9 @@ def judge(
 
 
 def _figures(
-    detector: Detector, grounds: Grounds, some: Sequence[Probe], alerts: AlertPolicy
+    detector: Detector, grounds: Grounds, alerts: AlertPolicy
 ) -> tuple[Figures, Mapping[str, Course]]:
-    """What a detector says about all rows, and its course over the newest stream."""
+    """What a detector says about all rows but those with faults, and its course over the newest stream."""
     manifest = detector.manifest
     clean = courses(detector, grounds.held_back, alerts)
     seen = courses(detector, [one.history for one in grounds.stream], alerts)
@@ -153,7 +157,6 @@ def _figures(
         held_back=together(course.alarms(manifest) for course in clean.values()),
         errors=unit_errors(detector, grounds.held_back),
         stream=together(alarms) if alarms else None,
-        faults=find(detector, some, alerts),
         incidents=_seen(detector, grounds.incidents, alerts),
     )
     return figures, seen

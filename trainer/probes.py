@@ -15,12 +15,15 @@ from trainer.measures import courses
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from numpy.typing import NDArray
+
     from detector.alerts import AlertPolicy
     from detector.history import History
     from detector.scoring import Detector
 
 LASTING = 60  # rows of a fault, where there are enough; the daemon's alerts open within a few
 LEAST = 10  # rows of the shortest: with fewer, kinds of faults do not differ
+AROUND = 1_000  # rows on both sides, from which a lost correlation takes what the sensor shows instead
 REMEMBERED = 0.01  # share of what was before the context that may be left in the smoothed error
 EACH = 2  # faults of each kind and strength: 36 in all
 
@@ -92,11 +95,14 @@ def probes(
     for kind, does in KINDS.items():
         rows = min(lasting, does.most_rows or lasting)
         for strength in does.strengths * each:
-            number, start = places[int(random.integers(len(places)))]
+            number, place = places[int(random.integers(len(places)))]
             sensor = sensors[int(random.integers(len(sensors)))]
+            # Of a long history only what lies around, or each fault would cost a copy of all of it.
+            first = max(0, place - context - AROUND)
+            history, name = normal[number].rows(slice(first, place + rows + after + AROUND)), f"{len(found)}"
+            start = place - first
             fault = Fault(kind, sensor, start, start + rows, strength, int(random.integers(2**32)))
             case = slice(start - context, start + rows + after)
-            history, name = normal[number], f"{len(found)}"
             faulty = inject(history, fault, deviations[sensor]).rows(case)
             found.append(
                 Probe(
@@ -127,26 +133,46 @@ def _places(
     return found
 
 
-def find(detector: Detector, some: Sequence[Probe], alerts: AlertPolicy) -> Faults | None:
-    """What a detector finds; None where there is nothing to find.
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """What one detector finds of M faults.
 
-    A fault is found by an alert that opens in it, or soon after, where without the fault none is open:
-    one that is always in alarm finds nothing.
+    Attributes:
+        found: Whether an alert opens in it, or soon after, shape (M,).
+        calm: Whether without the fault none is open there, shape (M,): else it finds nothing.
+        delay: When it opens, as a share of the time that counts, shape (M,); 1 where it is not found.
     """
-    if not some:
-        return None
+
+    found: NDArray[np.bool_]
+    calm: NDArray[np.bool_]
+    delay: NDArray[np.float64]
+
+    def among(self, comparable: NDArray[np.bool_]) -> Faults:
+        """The figures of it; `comparable` are the faults by which two detectors are compared."""
+        some = int(comparable.sum())
+        return Faults(
+            cases=len(self.found),
+            found=float(self.found.mean()),
+            compared=some,
+            found_there=float(self.found[comparable].mean()) if some else 0.0,
+            delay=float(self.delay[comparable].mean()) if some else 1.0,
+        )
+
+
+def find(detector: Detector, some: Sequence[Probe], alerts: AlertPolicy) -> Found:
+    """What a detector finds."""
     seen = courses(detector, [rows for probe in some for rows in (probe.faulty, probe.clean)], alerts)
-    found, delays = 0, []
-    for probe in some:
+    found, calm, delay = np.zeros(len(some), np.bool_), np.zeros(len(some), np.bool_), np.ones(len(some))
+    for number, probe in enumerate(some):
         opened = [at for at, _ in seen[probe.faulty.machine].alerts if probe.start <= at <= probe.stop]
-        anyway = any(
+        calm[number] = not any(
             start <= probe.stop and (end is None or end >= probe.start)
             for start, end in seen[probe.clean.machine].alerts
         )
-        sees = bool(opened) and not anyway
-        found += sees
-        delays.append((min(opened) - probe.start) / (probe.stop - probe.start) if sees else 1.0)
-    return Faults(cases=len(delays), found=found / len(delays), delay=float(np.mean(delays)))
+        if opened and calm[number]:
+            found[number] = True
+            delay[number] = (min(opened) - probe.start) / (probe.stop - probe.start)
+    return Found(found, calm, delay)
 
 
 def deviations(histories: Sequence[History], detectors: Sequence[Detector]) -> dict[str, float]:

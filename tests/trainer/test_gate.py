@@ -19,13 +19,17 @@ def alarms(rate: float = 0.0, alerts: int = 0, *, windows: int = 10_000, days: f
     return Alarms(windows=windows, days=days if windows else 0.0, rate=rate, alerts=alerts)
 
 
+def faults(found: float, delay: float = 0.6, *, cases: int = 36, compared: int = 36) -> Faults:
+    return Faults(cases=cases, found=found, compared=compared, found_there=found, delay=delay)
+
+
 def figures(**changes: Any) -> Figures:  # noqa: ANN401 - figures of any type
     return Figures(
         **{
             "held_back": alarms(0.001, 1),
             "errors": {"flow": 4.0, "load": 1.0},
             "stream": alarms(0.01, 3),
-            "faults": Faults(cases=36, found=0.5, delay=0.6),
+            "faults": faults(0.5),
             "incidents": {"press 1": Seen.FOUND, "press 2": Seen.MISSED},
             **changes,
         }
@@ -44,10 +48,10 @@ CASES: list[tuple[str, dict[str, Any], bool, Reason]] = [
     ("it opens more of them", {"stream": alarms(0.01, 8)}, False, Reason.STREAM_ALERTS),
     ("too many held-back windows", {"held_back": alarms(0.0101, 1)}, False, Reason.ALERT_RATE),
     ("no more than the limit", {"held_back": alarms(0.01, 9)}, False, Reason.NO_BETTER),
-    ("it finds more faults", {"faults": Faults(cases=36, found=0.56, delay=0.6)}, True, Reason.PASSED),
-    ("it finds fewer", {"faults": Faults(cases=36, found=0.44, delay=0.6)}, False, Reason.FAULTS),
-    ("it finds them later", {"faults": Faults(cases=36, found=0.5, delay=0.66)}, False, Reason.FAULT_DELAY),
-    ("it finds them sooner", {"faults": Faults(cases=36, found=0.5, delay=0.54)}, True, Reason.PASSED),
+    ("it finds more faults", {"faults": faults(0.56)}, True, Reason.PASSED),
+    ("it finds fewer", {"faults": faults(0.44)}, False, Reason.FAULTS),
+    ("it finds them later", {"faults": faults(0.5, 0.66)}, False, Reason.FAULT_DELAY),
+    ("it finds them sooner", {"faults": faults(0.5, 0.54)}, True, Reason.PASSED),
     ("it misses an incident", {"incidents": {"press 1": Seen.MISSED}}, False, Reason.INCIDENTS),
     ("it is not asked about it", {"incidents": {}}, False, Reason.INCIDENTS),
     ("it is in alarm before", {"incidents": {"press 1": Seen.IN_ALARM}}, False, Reason.NO_BETTER),
@@ -130,7 +134,7 @@ def test_a_champion_that_is_always_in_alarm_gives_way_to_one_that_is_calm_and_fi
     broken = figures(
         held_back=alarms(0.6, 1),
         stream=alarms(0.6, 1),
-        faults=Faults(cases=36, found=0.03, delay=0.99),
+        faults=faults(0.03, 1.0, compared=2),
         incidents={"press 1": Seen.IN_ALARM, "press 2": Seen.IN_ALARM},
     )
     calm = figures(held_back=alarms(0.02, 9), stream=alarms(0.02, 9))
@@ -138,8 +142,18 @@ def test_a_champion_that_is_always_in_alarm_gives_way_to_one_that_is_calm_and_fi
     assert decision.promote, decision.text
     verdicts = {each.name: each.verdict for each in decision.criteria}
     assert verdicts[Reason.STREAM_ALERTS] is Verdict.AS_GOOD, "many short alerts against one that never ends"
+    blind = replace(calm, faults=faults(0.05, 1.0, compared=2))
+    assert decide(blind, broken, GATE).reason is Reason.FAULTS, "it must find something"
     half = replace(calm, held_back=alarms(0.31, 9))
     assert decide(half, broken, GATE).reason is Reason.ALERT_RATE, "it must be no more than half as bad"
+
+
+def test_who_relieves_a_champion_in_alarm_may_find_fewer_faults_but_not_less_than_half() -> None:
+    broken = figures(held_back=alarms(0.0), stream=alarms(0.5, 3), faults=faults(0.5, compared=18))
+    assert decide(figures(faults=faults(0.25, 0.9)), broken, GATE).promote
+    assert decide(figures(faults=faults(0.21, 0.9)), broken, GATE).reason is Reason.FAULTS
+    noisy = figures(faults=faults(0.25, 0.9), stream=alarms(0.26, 3))
+    assert decide(noisy, broken, GATE).reason is Reason.FAULTS, "it is not calm"
 
 
 def test_a_champion_that_can_score_nothing_gives_way_to_one_that_can() -> None:
@@ -147,15 +161,13 @@ def test_a_champion_that_can_score_nothing_gives_way_to_one_that_can() -> None:
         held_back=alarms(windows=0),
         errors={},
         stream=alarms(windows=0),
-        faults=Faults(cases=36, found=0, delay=1),
+        faults=faults(0, 1),
     )
     assert decide(GOOD, blind, GATE).promote
 
 
 def test_a_calm_challenger_that_finds_no_fault_any_more_is_refused() -> None:
-    silent = figures(
-        held_back=alarms(), stream=alarms(), faults=Faults(cases=36, found=0.0, delay=1.0), incidents={}
-    )
+    silent = figures(held_back=alarms(), stream=alarms(), faults=faults(0.0, 1.0), incidents={})
     decision = decide(silent, GOOD, GATE)
     assert decision.reason is Reason.INCIDENTS
     assert decision.text == (
@@ -227,7 +239,7 @@ def test_every_criterion_is_told_with_what_is_allowed() -> None:
     assert isinstance(found, Criterion)
     assert (found.challenger, found.champion, found.verdict) == (0.5, 0.5, Verdict.AS_GOOD)
     assert found.allowed == pytest.approx(0.45)
-    assert found.note == "36 faults"
+    assert found.note == "36 faults in rows in which the champion is calm"
 
 
 SHARES = st.floats(0, 1)
@@ -246,7 +258,14 @@ FIGURES = st.builds(
     held_back=ALARMS,
     errors=st.fixed_dictionaries({name: st.floats(0, 10) for name in SENSORS}),
     stream=st.one_of(st.none(), ALARMS),
-    faults=st.builds(Faults, cases=st.just(36), found=SHARES, delay=SHARES),
+    faults=st.builds(
+        Faults,
+        cases=st.just(36),
+        found=SHARES,
+        compared=st.sampled_from([0, 8, 9, 36]),
+        found_there=SHARES,
+        delay=SHARES,
+    ),
     incidents=st.fixed_dictionaries({name: st.sampled_from(Seen) for name in ("one", "two")}),
     lost=st.lists(st.sampled_from(SENSORS), max_size=1).map(tuple),
 )
@@ -286,6 +305,7 @@ def worsened(draw: st.DrawFn, it: Figures) -> Figures:
             [
                 *(changed(it, where, each) for each in less),
                 replace(it, faults=replace(it.faults, found=draw(st.floats(0, it.faults.found)))),
+                replace(it, faults=replace(it.faults, found_there=draw(st.floats(0, it.faults.found_there)))),
                 replace(it, faults=replace(it.faults, delay=draw(st.floats(it.faults.delay, 1)))),
                 replace(it, faults=None),
                 replace(it, stream=None),
