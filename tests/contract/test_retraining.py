@@ -11,13 +11,19 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
 from daemon import retraining
 from daemon.assembly import STORE
 from daemon.retraining import Retraining
+from daemon.store import Store
+from daemon.transaction import Transaction
+from detector.composition import Composition
+from detector.labels import Label, LabelKind
 from registry.champions import Registry
 from tests import plant
 from tests.conftest import Setup
@@ -92,6 +98,63 @@ def test_a_retraining_learns_from_stored_readings_less_alerts_and_the_daemon_tak
         for state in client.messages("anomalyd/press/state")
         if state["model"] == turn["bundle"]
     ], "the window carries over"
+
+
+def test_what_people_say_of_alerts_decides_what_is_learned_and_a_false_alarm_is_not_raised_again(
+    setup: Setup, client: Client, ready: Callable[[], Daemon]
+) -> None:
+    setup.write(trainer=QUICK, retrain={**LENIENT, "gate": {"max_error_ratio": 100, "max_alert_rate": 1}})
+    plant.promote(setup.state)
+    daemon = ready()
+    readings = plant.history(1000, faults=[FAULT])
+    values = readings.values.copy()
+    values[700:720, 2] += 40
+    readings = dataclasses.replace(readings, values=values)
+    for topic, payload in plant.messages(readings):
+        client.publish(topic, payload)
+    wait_until(lambda: stored(setup) == len(readings), "all readings in the store")
+
+    def alerts(change: str) -> list[dict[str, Any]]:
+        return [told for told in client.messages("anomalyd/press/alert") if told["change"] == change]
+
+    wait_until(lambda: len(alerts("closed")) == 2, "both alerts closed")
+    daemon.end()
+    (false, real) = [
+        (plant.milliseconds(one["opened_at"]), plant.milliseconds(one["at"])) for one in alerts("closed")
+    ]
+    store = Store(setup.state / STORE)
+    store.commit(
+        Transaction(
+            labels=[
+                Label("press", LabelKind.FALSE_ALARM, *false, noted_at=false[1]),
+                Label("press", LabelKind.CONFIRMED, *real, noted_at=real[1]),
+            ]
+        )
+    )
+    store.close()
+
+    command = [sys.executable, "-m", "cli", "retrain", "--config", str(setup.file), "--json"]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    (turn,) = json.loads(done.stdout)
+    assert turn["promoted"] is True, turn
+    composition = Registry(setup.state).read(turn["bundle"]).manifest.composition
+    assert composition is not None
+    assert composition == msgspec.convert(turn["composition"], Composition)
+    assert composition.labels == {"confirmed": 1, "false_alarm": 1}
+    inside = (real[1] - real[0]) // 1000 + 1
+    margin = plant.LENGTH + 5  # and the windows that may open an alert
+    assert composition.left_out == {"confirmed": inside, "alert": 2 * margin}
+    assert composition.vouched == (false[1] - false[0]) // 1000 + 1 + 2 * margin
+    assert composition.rows == len(readings) - inside - 2 * margin
+
+    ready().wait("bundle_loaded", bundle=turn["bundle"])
+    before = len(alerts("closed"))
+    again = dataclasses.replace(readings, at=readings.at + 1000 * len(readings))
+    for topic, payload in plant.messages(again):
+        client.publish(topic, payload)
+    wait_until(lambda: len(alerts("closed")) > before, "the real fault's alert closed")
+    (opened,) = alerts("opened")[before:]
+    assert 700 <= (plant.milliseconds(opened["opened_at"]) - int(again.at[0])) // 1000 <= 720
 
 
 def test_a_retraining_does_not_learn_that_a_stuck_sensor_is_normal_and_it_stays_stuck(

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from datetime import timedelta
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -11,12 +12,16 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from config.settings import Settings
+from detector.alerts import AlertPolicy
 from detector.composition import LeftOut
 from detector.history import History
 from detector.labels import Label, LabelKind
-from tests.trainer.examples import SECOND, START, pump, settings, trained_pump, with_values
+from tests.trainer.examples import CREATED, ID, SECOND, START, pump, settings, trained_pump, with_values
+from trainer.calibration import replay_rows
 from trainer.composition import Learned, Stored, compose
+from trainer.jobs import Job
 from trainer.leaving_out import OF_LABELS, Span, Suspected
+from trainer.training import train
 
 ROWS = 600
 
@@ -180,3 +185,20 @@ def test_more_than_there_is_room_for_is_told_by_regime() -> None:
     assert sum(regime.rows for regime in counted.regimes) == counted.rows
     assert {*range(5100, 5300)} <= learned_rows(learned), "the rare regime"
     assert {*range(19_500, 20_000)} <= learned_rows(learned), "the newest time"
+
+
+def test_an_alert_that_was_called_false_does_not_open_in_the_model_that_follows() -> None:
+    history = pump(ROWS)
+    values = history.values.copy()
+    noise = np.random.default_rng(0).normal(size=(12, 3))  # nothing that can be learned
+    values[300:312] += noise * (4, 8, 0.2)
+    odd = with_values(history, values)
+    false = composed(history=odd, alerted=[span(302, 315)], labels=[label(LabelKind.FALSE_ALARM, 302, 315)])
+
+    def opened(learned: Learned) -> int:
+        job = Job(learned.histories, "pump-1", ("store",), ID, learned)
+        made = train(job, settings=settings(), created_at=CREATED)
+        return replay_rows(made.detector, [odd], AlertPolicy()).opened
+
+    assert opened(false) == 0
+    assert opened(dataclasses.replace(false, vouched=())) == 1

@@ -233,3 +233,13 @@ def test_each_machine_s_windows_count_on_their_own() -> None:
     found = held_back(quiet, loud)
     assert found.alerts.openings.count(5.0) == 1
     assert held_back(loud, loud).alerts.openings.count(5.0) == 2
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_threshold_is_so_low_that_rows_somebody_calls_normal_open_an_alert(method: Method) -> None:
+    rows = held_back(smooth(500))
+    before = threshold(rows, Settings(method=method))
+    higher = dataclasses.replace(rows, least=2 * before.value)
+    assert threshold(higher, Settings(method=method)).value == 2 * before.value
+    lower = dataclasses.replace(rows, least=before.value / 2)
+    assert threshold(lower, Settings(method=method)).value == before.value
