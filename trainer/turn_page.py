@@ -15,7 +15,7 @@ from trainer.drawing import FAULT, LINE, ONE, TWO
 from trainer.gate import shown
 from trainer.page import bullets, cell, figure, key, lead, page, section, table, tiles, verdict
 from trainer.report_score import span_of
-from trainer.wording import duration
+from trainer.wording import counted, duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -136,7 +136,7 @@ def _drawn(one: Newest, judged: Judged, keys: list[str]) -> str:
             (ONE, own.alerts, FOOT),
         )
     ]
-    alerts = f"{len(own.alerts)} alerts against {len(champion.alerts)}"
+    alerts = f"{counted(len(own.alerts), 'alert')} against {len(champion.alerts)}"
     chart = line_chart(
         [_line(TWO, champion), _line(ONE, own)],
         title=f"scores of {machine} over time",
