@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 LASTING = 60  # rows of a fault, where there are enough; the daemon's alerts open within a few
 LEAST = 10  # rows of the shortest: with fewer, kinds of faults do not differ
+STEEPER = 2  # each step: level shifts of 2, 8 and 32 deviations
 AROUND = 1_000  # rows on both sides, from which a lost correlation takes what the sensor shows instead
 REMEMBERED = 0.01  # share of what was before the context that may be left in the smoothed error
 EACH = 2  # faults of each kind and strength: 36 in all
@@ -94,7 +95,7 @@ def probes(
     found: list[Probe] = []
     for kind, does in KINDS.items():
         rows = min(lasting, does.most_rows or lasting)
-        for strength in does.strengths * each:
+        for strength in (_ladder(does.strengths) if not does.replaces else does.strengths) * each:
             number, place = places[int(random.integers(len(places)))]
             sensor = sensors[int(random.integers(len(sensors)))]
             # Of a long history only what lies around, or each fault would cost a copy of all of it.
@@ -113,6 +114,11 @@ def probes(
                 )
             )
     return tuple(found)
+
+
+def _ladder(strengths: tuple[float, ...]) -> tuple[float, ...]:
+    """From hard to find to plain, even where the threshold is far above usual errors."""
+    return tuple(strength * STEEPER**step for step, strength in enumerate(strengths))
 
 
 def _places(

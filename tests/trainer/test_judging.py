@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from functools import cache
 from html import escape
@@ -22,6 +23,7 @@ from registry.turns import Outcome, Record, Turns, Verdict
 from tests.trainer.examples import CREATED, SECOND, START, pump, settings, with_values
 from trainer.composition import Learned, Stored, compose
 from trainer.gate import Reason
+from trainer.stages import Stage
 from trainer.turn import Turn, champion_of, take_turn
 from trainer.waiting import settle
 
@@ -70,7 +72,12 @@ class Plant:
         champion = champion_of(self.registry, None)
         return compose([Stored(history, alerted, labels)], champion, self.config)
 
-    def turn(self, history: History, labels: tuple[Label, ...] = CONFIRMED) -> Turn:
+    def turn(
+        self,
+        history: History,
+        labels: tuple[Label, ...] = CONFIRMED,
+        progress: Callable[[Stage], None] = lambda _: None,
+    ) -> Turn:
         self.minutes += 1
         learned = self.learned(history, labels)
         return take_turn(
@@ -81,6 +88,7 @@ class Plant:
             source=("store",),
             now=CREATED + timedelta(minutes=self.minutes),
             learned=learned,
+            progress=progress,
         )
 
     def settle(
