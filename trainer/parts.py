@@ -52,6 +52,14 @@ class Parts:
         """The rows of `fit` and `validation`, on which the model is fitted in the end, in order of time."""
         return tuple(map(in_order, self.fit, self.validation))
 
+    @property
+    def normal(self) -> tuple[History, ...]:
+        """The rows of all parts, in order of time."""
+        held_back = self.calibration
+        if self.gate_apart:
+            held_back = tuple(map(in_order, self.calibration, self.gate))
+        return tuple(map(in_order, self.not_held_back, held_back))
+
 
 def split(histories: Sequence[History], calibration_share: float) -> Parts:
     """Splits each machine's rows by time; a part of a short history may be empty.
