@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from detector.alerts import AlertPolicy
-from detector.channels import Channel, Columns, number_of
+from detector.categories import number_of
+from detector.channels import Channel, Columns
 from detector.events import AlertChanged, Event, ReadingDropped
 from detector.expression import parse
 from detector.grid import Grid
