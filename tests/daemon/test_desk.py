@@ -1,4 +1,4 @@
-"""Commands are obeyed once, whenever the process ends; a test says what is stored, and what is not any more."""
+"""Commands are obeyed once, whenever the process ends: a test says what was stored and what was not."""
 
 from __future__ import annotations
 
