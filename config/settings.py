@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from config.connection import Mqtt
+from config.learning import Learning
 from config.problems import UnmetError, shown
 from config.quantities import format_duration
 from config.section import File, Section, rule
@@ -31,6 +32,7 @@ class Settings(Section, frozen=True):
     trainer: Trainer = Trainer()
     bundles: Bundles = Bundles()
     retrain: Retrain = Retrain()
+    learning: Learning = Learning()
     metrics: Metrics = Metrics()
     log: Log = Log()
 

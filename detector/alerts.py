@@ -24,6 +24,13 @@ class Severity(StrEnum):
     CRITICAL = "critical"
 
 
+class Reason(StrEnum):
+    """Why an alert opened."""
+
+    ANOMALY = "anomaly"  # a window is none of the usual
+    LIMIT = "limit"  # a value is beyond a limit of the configuration
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertPolicy:
     """When an alert opens, updates and closes.
@@ -63,13 +70,18 @@ MAX_OPEN_WITHIN = 64  # the scores of so many windows are stored with every step
 
 
 class OpenAlert(msgspec.Struct, frozen=True, gc=False):
-    """An alert that has not closed."""
+    """An alert that has not closed.
+
+    Attributes:
+        reason: Why it opened.
+    """
 
     id: str
     opened_at: int
     peak_score: float
     severity: Severity
     published_at: int
+    reason: Reason = Reason.ANOMALY
 
 
 class OpenSilence(msgspec.Struct, frozen=True, gc=False):
@@ -118,6 +130,7 @@ class AlertTracker(msgspec.Struct):
             peak_score=max(alert.peak_score, score),
             severity=severity if rose else alert.severity,
             published_at=at if rose or repeat else alert.published_at,
+            reason=alert.reason,
         )
         return (Change.UPDATED, self.alert) if rose or repeat else None
 

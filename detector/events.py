@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
-from detector.alerts import Change, OpenAlert, OpenSilence, Severity
+from detector.alerts import Change, OpenAlert, OpenSilence, Reason, Severity
 from detector.blame import SensorShare
 from detector.clock import ClockFault
 from detector.health import Health, SensorState
@@ -25,6 +25,7 @@ class MachineState(StrEnum):
     """The present state of a machine."""
 
     NO_MODEL = "no_model"
+    LEARNING = "learning"
     WARMING_UP = "warming_up"
     NORMAL = "normal"
     ALERT = "alert"
@@ -124,7 +125,11 @@ class Scored(msgspec.Struct, frozen=True, gc=False):
 
 
 class AlertChanged(msgspec.Struct, frozen=True, gc=False):
-    """An alert opened, was updated or closed; `at` is the end of the window that caused it."""
+    """An alert opened, was updated or closed; `at` is the end of the window that caused it.
+
+    Attributes:
+        reason: Why it opened: a window is none of the usual, or a value is beyond a limit.
+    """
 
     id: str
     machine: str
@@ -140,6 +145,7 @@ class AlertChanged(msgspec.Struct, frozen=True, gc=False):
     coverage: float
     imputed: tuple[str, ...]
     model: str
+    reason: Reason = Reason.ANOMALY
 
 
 class SilenceChanged(msgspec.Struct, frozen=True, gc=False):

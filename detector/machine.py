@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from detector.alerts import AlertPolicy, AlertTracker, Change, OpenAlert, OpenSilence, silence_id
+from detector.alerts import AlertPolicy, AlertTracker, Change, OpenAlert, OpenSilence, Reason, silence_id
 from detector.blame import SensorShare, blame
 from detector.clock import ClockFault, Overtaken
 from detector.events import (
@@ -186,9 +186,9 @@ class Machine:
         oldest = self.grid.time(self._sampler.emitted - slots) - self._stream.lateness
         return at < oldest
 
-    def wait(self, at: int) -> list[Event]:
+    def wait(self, at: int, *, learning: bool) -> list[Event]:
         """Says that a reading came, without a model."""
-        return self._enter(MachineState.NO_MODEL, at)
+        return self._enter(MachineState.LEARNING if learning else MachineState.NO_MODEL, at)
 
     def warm_up(self, at: int) -> list[Event]:
         """Says that a sample came, without a full window."""
@@ -251,6 +251,7 @@ class Machine:
         if changed is not None:
             said = self.detector.columns.say(values)
             expected = self.detector.expected(scores.errors.last[row])
+            changed = self._reasoned(*changed, self.detector.reason(scores.errors.last[row]))
             events.append(
                 self._alert(*changed, scored, blame(manifest.sensors, scores.share[row], said, expected))
             )
@@ -258,6 +259,12 @@ class Machine:
                 events.append(self.present(at))
         events += self._enter(MachineState.NORMAL, at)
         return events
+
+    def _reasoned(self, change: Change, alert: OpenAlert, reason: Reason) -> tuple[Change, OpenAlert]:
+        """The same with the reason, where it just opened."""
+        if change is Change.OPENED and reason is not alert.reason:
+            self.alerts.alert = alert = msgspec.structs.replace(alert, reason=reason)
+        return change, alert
 
     def present(self, at: int) -> StateChanged:
         """The state, once there is one, for who asks at the time `at`."""
@@ -411,6 +418,8 @@ class Machine:
     def _enter(self, state: MachineState, at: int) -> list[Event]:
         if self.state is MachineState.SILENT and not self.heard:
             return []  # what was read from elsewhere ends no silence
+        if self.detector is not None and self.detector.provisional:
+            state = MachineState.LEARNING
         state = MachineState.ALERT if self.alerts.alert is not None else state
         return [] if state is self.state else self._change(state, at)
 
@@ -438,4 +447,5 @@ class Machine:
             coverage=scored.coverage,
             imputed=scored.imputed,
             model=manifest.id,
+            reason=alert.reason,
         )
