@@ -20,4 +20,3 @@ class Learning(Section, frozen=True):
     least: AtLeastOne = 300
     z: Annotated[float, Limits(gt=0)] = 12.0
     limits: Mapping[Text, RangeOfTwo] = {}
-    own: bool = False

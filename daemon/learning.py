@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from hashlib import blake2b
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -101,12 +102,12 @@ class Learning:
             self._drop(name)
         return msgspec.structs.replace(champions, provisional=kept, learning=True)
 
-    def step(self, pipeline: Pipeline) -> tuple[Champions, str] | str | None:
+    def step(self, pipeline: Pipeline) -> Champions | str | None:
         """Looks at one machine, if it is time.
 
         Returns:
-            Champions to put into service, with one machine's detector made anew, and whose; or a machine
-            of which there is only progress to tell; or None.
+            Champions to put into service, with one machine's detector made anew; or a machine of which there
+            is only progress to tell; or None.
 
         Raises:
             sqlite3.Error: The disk refuses.
@@ -130,7 +131,7 @@ class Learning:
             detector = self._fit(name, extent)
             if detector is not None:
                 provisional = {**champions.provisional, name: detector}
-                return msgspec.structs.replace(champions, provisional=provisional), name
+                return msgspec.structs.replace(champions, provisional=provisional)
         told = round(100 * self._progress(learner, champions.provisional.get(name)).share)
         if told != learner.told:
             learner.told = told
@@ -186,12 +187,16 @@ class Learning:
             return
         self._again_at = time.monotonic() + self._pause
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
-        kinds = {champions.provisional[name].manifest.sensors for name in ready if name in champions.provisional}
+        kinds = {
+            champions.provisional[name].manifest.sensors for name in ready if name in champions.provisional
+        }
         # Machines of one kind share a bundle; a mixed lot cannot.
         machines: tuple[str | None, ...] = (None,) if len(kinds) == 1 else tuple(ready)
         taken = self._ask(machines, f"{len(ready)} machine(s) without a bundle have sent enough")
         if not taken:
-            structlog.get_logger().warning("learning_postponed", seconds=round(self._again_at - time.monotonic()))
+            structlog.get_logger().warning(
+                "learning_postponed", seconds=round(self._again_at - time.monotonic())
+            )
 
     def _due(self, learner: Learner) -> bool:
         """Whether the readings have grown by so much that a fit says more than the last one."""
@@ -276,7 +281,9 @@ class Learning:
         try:
             self._path(name).unlink(missing_ok=True)
         except OSError as error:
-            structlog.get_logger().warning("provisional_unwritten", file=str(self._path(name)), reason=str(error))
+            structlog.get_logger().warning(
+                "provisional_unwritten", file=str(self._path(name)), reason=str(error)
+            )
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{blake2b(name.encode(), digest_size=16).hexdigest()}.json"
@@ -284,9 +291,14 @@ class Learning:
 
 BY_HAND = "anomalyd retrain trains the bundle (learning.auto is false)"
 UNABLE = (
-    "the trainer is not installed here: pip install 'anomalyd[trainer]', or set retrain.by to request and let "
-    "another service train"
+    "the trainer is not installed here: pip install 'anomalyd[trainer]', or set retrain.by to request and "
+    "let another service train"
 )
+
+
+def trainer_missing() -> list[str]:
+    """What of the trainer is not installed here."""
+    return [name for name in ("pandas", "sklearn", "tensorflow") if find_spec(name) is None]
 
 
 def _within(history: History, stretches: list[tuple[int, int | None]]) -> NDArray[np.bool_]:

@@ -9,8 +9,10 @@ import msgspec
 
 from detector.alerts import OpenAlert
 from detector.events import SensorChanged, SilenceChanged
+from detector.provisional import PREFIX
 
 if TYPE_CHECKING:
+    from daemon.progress import Progress
     from detector.alerts import OpenSilence
     from detector.events import AlertChanged, Scored, StateChanged
     from detector.pipeline import Champions
@@ -56,7 +58,8 @@ def alert(event: AlertChanged) -> bytes:
             "coverage": round(event.coverage, 4),
             "imputed": event.imputed,
             "model": event.model,
-            "reason": "anomaly",
+            "reason": event.reason,
+            **_provisional(event.model),
         }
     )
 
@@ -115,12 +118,13 @@ def score(event: Scored, *, threshold: float, model: str) -> bytes:
             "coverage": round(event.coverage, 4),
             "imputed": event.imputed,
             "model": model,
+            **_provisional(model),
         }
     )
 
 
-def state(event: StateChanged) -> bytes:
-    """A machine's present state."""
+def state(event: StateChanged, learning: Progress | None = None) -> bytes:
+    """A machine's present state, and how far it is on its way to a bundle."""
     return msgspec.json.encode(
         {
             "machine": event.machine,
@@ -131,6 +135,7 @@ def state(event: StateChanged) -> bytes:
                 {"sensor": one.sensor, "health": one.health, "since": iso(one.since)} for one in event.sensors
             ],
             "model": event.model,
+            **({} if learning is None else {"learning": learning}),
         }
     )
 
@@ -159,8 +164,13 @@ def _open(alert: OpenAlert | OpenSilence | None) -> dict[str, Any] | None:
         "opened_at": iso(alert.opened_at),
         "severity": alert.severity if isinstance(alert, OpenAlert) else "warning",
         "peak_score": alert.peak_score if isinstance(alert, OpenAlert) else None,
-        "reason": "anomaly" if isinstance(alert, OpenAlert) else "silence",
+        "reason": alert.reason if isinstance(alert, OpenAlert) else "silence",
     }
+
+
+def _provisional(model: str) -> dict[str, bool]:
+    """Says that no bundle has found it, but what watches a machine until it has one."""
+    return {"provisional": True} if model.startswith(PREFIX) else {}
 
 
 def _digits(number: float) -> float:

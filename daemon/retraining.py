@@ -16,6 +16,7 @@ import structlog
 from config.policies import milliseconds
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from config import Settings
@@ -60,8 +61,16 @@ class Retraining:
         self._tried_at = 0
         self._seen = 0  # change of the folder of bundles
         self._newest = 0
+        self._asked = False  # out of turn
+        self.heard: Callable[[dict[str, Any]], None] = lambda _: None  # is told of each turn that has ended
         self._child: subprocess.Popen[bytes] | None = None
         self._output: IO[bytes] | None = None
+
+    def ask(self, machines: tuple[str | None, ...], reason: str) -> bool:
+        """Asks for a turn out of turn; returns whether it will be taken."""
+        self._asked = True
+        structlog.get_logger().info("retraining_asked", machines=machines, reason=reason)
+        return True
 
     def tick(self, now: int) -> None:
         """Starts a turn that is due, and reports one that has ended; `now` in milliseconds."""
@@ -94,6 +103,9 @@ class Retraining:
         self._close()
 
     def _due(self, now: int) -> bool:
+        asked, self._asked = self._asked, False
+        if asked:
+            return True
         if self.settings.retrain.every is None:
             return False
         every = milliseconds(self.settings.retrain.every)
@@ -137,6 +149,7 @@ class Retraining:
         with suppress(ValueError):  # msgspec raises more than its own errors on bad text
             turns = msgspec.json.decode(content, type=list[dict[str, Any]])
         for turn in turns or ():
+            self.heard(turn)
             log.info("retraining_decided", **{name: turn[name] for name in DECISION if name in turn})
         if code != 0 or turns is None:
             hint = "its own messages stand above; anomalyd retrain shows them again"

@@ -384,7 +384,8 @@ class Store:
         """
         query = (
             "SELECT (SELECT count(*) FROM (SELECT 1 FROM readings WHERE machine = ?1 LIMIT ?2)), "
-            "(SELECT min(at) FROM readings WHERE machine = ?1), (SELECT max(at) FROM readings WHERE machine = ?1)"
+            "(SELECT min(at) FROM readings WHERE machine = ?1), "
+            "(SELECT max(at) FROM readings WHERE machine = ?1)"
         )
         number = self._machines.get(machine)
         found: tuple[int, int, int] = self._surviving(
@@ -393,7 +394,7 @@ class Store:
         return found if found[0] else None
 
     def sample(self, machine: str, oldest: int, newest: int, *, stretches: int, rows: int) -> History:
-        """So many stretches of a machine's readings, spread evenly over a time, as `history` gives all of them."""
+        """Stretches of a machine's readings, spread evenly over a time; as columns, see `history`."""
         query = "SELECT at, layout, numbers FROM readings WHERE machine = ? AND at >= ? ORDER BY at LIMIT ?"
         number = self._machines.get(machine)
 

@@ -1,7 +1,7 @@
-"""The detector of a machine without a bundle: how far each sensor is from where it usually is, and its limits.
+"""The detector of a machine without a bundle: how far each sensor is from where it usually is.
 
-It is made of the readings of the first minutes and hours, by NumPy alone, and serves until a bundle does. The
-pipeline runs it like any other; only what it makes of a window is another thing.
+It minds limits, too. It is made of the readings of the first minutes and hours, by NumPy alone, and serves
+until a bundle does. The pipeline runs it like any other; only what it makes of a window is another thing.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Provisional(Detector):
         """Prepares.
 
         Args:
-            manifest: As `fit` makes it; its threshold is the z-score above which a window is none of the usual.
+            manifest: As `fit` makes it; its threshold is the z-score above which a window is an anomaly.
             limits: The lowest and the highest value of some sensors.
         """
         super().__init__(manifest, _Median())
@@ -84,7 +84,7 @@ class Provisional(Detector):
         return Errors(
             share=np.square(largest) * weight / np.maximum(weight.sum(axis=1, keepdims=True), 1.0),
             coverage=there.sum(axis=1) / (windows.shape[1] * windows.shape[2]),
-            missing=missing.any(axis=1),
+            missing=there < windows.shape[1],
             last=last,
         )
 
@@ -173,7 +173,7 @@ def judged(manifest: Manifest) -> int:
 
 
 def usual(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Where each sensor usually is, and how far it usually is from there, shapes (F,); F of (N, F), NaN where missing.
+    """Where each sensor usually is, and how far it usually is from there, shapes (F,), of values (N, F).
 
     How far is the median absolute deviation, or what the tails say if that is more: of a sensor that stands
     still most of the time, or jumps between two states, the former says too little. Of a sensor that has not
