@@ -84,7 +84,8 @@ def test_without_bundle_and_history_a_machine_is_watched_and_learned_until_a_bun
     assert client.last(STATE)["model"].startswith("provisional-")
 
     send(600, ALL - 20)
-    daemon.wait("retraining_decided", promoted=True)
+    turn = daemon.wait("retraining_decided")
+    assert turn["promoted"] is True, turn
     daemon.wait("champions_swapped", machines=1)
     send(ALL - 20, ALL)
     bundle = Registry(setup.state).champion_of("press")
