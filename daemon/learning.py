@@ -5,7 +5,9 @@ Nothing here is needed twice: what was fitted is kept beside the store, and what
 
 from __future__ import annotations
 
+import sqlite3
 import time
+from contextlib import suppress
 from hashlib import blake2b
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -44,7 +46,7 @@ FEWEST = 3  # readings of which an interval can be learned
 GROWTH = 1.5  # times the readings, or their time, after which a fit is done anew
 RENEWED = 86_400_000  # milliseconds after which it is in any case
 STRETCHES, ROWS = 20, 100  # of the readings, from all of their time, on which one is done
-PAUSE, LONGEST_PAUSE = 600.0, 86_400.0  # seconds until a bundle is asked for again, and doubled up to that
+PAUSE, LONGEST_PAUSE = 60.0, 86_400.0  # seconds until a bundle is asked for again, and doubled up to that
 
 
 class Learner(msgspec.Struct):
@@ -140,10 +142,15 @@ class Learning:
 
     def progress(self, machine: str, champions: Champions) -> Progress | None:
         """How far a machine is on the way to its bundle; None for one that has it."""
-        learner = self._learners.get(machine)
         if not self.settings.learning.enabled or champions.fitted(machine) is not None:
             return None
-        return self._progress(learner or Learner(), champions.provisional.get(machine))
+        learner = self._learners.get(machine)
+        if learner is None:  # as after a restart, where nobody wants to hear of zero
+            learner = Learner()
+            with suppress(sqlite3.Error):  # the next look finds it
+                learner.extent = self._store.extent(machine, self._enough()) or learner.extent
+                self._learners[machine] = learner
+        return self._progress(learner, champions.provisional.get(machine))
 
     def hear(self, turn: dict[str, Any]) -> None:
         """Takes what became of a turn of the trainer."""

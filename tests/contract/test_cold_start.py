@@ -19,9 +19,9 @@ from tests.waiting import wait_until
 
 STATE, ALERT = "anomalyd/press/state", "anomalyd/press/alert"
 TRAINER = {"window": plant.LENGTH, "model": {"kind": "pca"}}
-LEARNING = {"at_least": "10min", "least": 300, "z": 4, "limits": {"pressure": [None, 3.5]}}
+LEARNING = {"at_least": "16min", "least": 300, "z": 4, "limits": {"pressure": [None, 3.5]}}
 HIGH, FAR = range(100, 130), range(480, 510)
-ENOUGH, ALL = 900, 1000
+ENOUGH, ALL = 700, 1000  # what was in alert is not learned
 
 
 def readings() -> History:
@@ -75,7 +75,7 @@ def test_without_bundle_and_history_a_machine_is_watched_and_learned_until_a_bun
     assert far["sensors"][0]["sensor"] == "flow"
 
     wait_until(lambda: learning()["readings"] == 600, "the progress")
-    assert learning()["share"] == round(600 / ENOUGH, 4)
+    assert learning()["share"] == round(599 / (16 * 60), 4)
     assert (learning()["verdict"], learning()["needed"]) == ("good", ENOUGH)
     daemon.kill()
     daemon = ready()
@@ -107,7 +107,7 @@ def test_where_learning_is_off_readings_are_stored_and_no_more(
     for topic, payload in plant.messages(plant.history(50)):
         client.publish(topic, payload)
     wait_until(lambda: stored(setup) == 50, "the readings")
-    assert client.last(STATE)["state"] == "no_model"
+    wait_until(lambda: (client.last(STATE) or {}).get("state") == "no_model", "the state")
     assert not (setup.state / "learning").exists()
 
 

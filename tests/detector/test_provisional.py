@@ -17,6 +17,7 @@ from detector.manifest import Manifest, decode, encode
 from detector.pipeline import Champions, Pipeline
 from detector.provisional import CROSSED, Provisional, fit, judged
 from detector.reading import Reading
+from detector.scoring import Detector
 from detector.stream import StreamPolicy
 
 START = 1_767_519_000_000
@@ -176,7 +177,7 @@ def run(pipeline: Pipeline, rows: History, value: float = math.nan, at: range = 
 
 
 def pipeline(found: Provisional | None) -> Pipeline:
-    provisional = {} if found is None else {"press": found}
+    provisional: dict[str, Detector] = {} if found is None else {"press": found}
     champions = Champions(provisional=provisional, learning=True)
     return Pipeline(champions, stream=StreamPolicy(), alerts=AlertPolicy())
 
