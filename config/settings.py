@@ -12,7 +12,7 @@ from config.learning import Learning
 from config.problems import UnmetError, shown
 from config.quantities import format_duration
 from config.section import File, Section, rule
-from config.streams import Alerts, Log, Metrics, Readings, Scores, Sensors, State, Status, Store
+from config.streams import Alerts, Log, Metrics, Operation, Readings, Scores, Sensors, State, Status, Store
 from config.topics import may_meet
 from config.training import Bundles, History, Retrain, Trainer
 
@@ -29,6 +29,7 @@ class Settings(Section, frozen=True):
     alerts: Alerts = Alerts()
     sensors: Sensors = Sensors()
     commands: Commands = Commands()
+    operation: Operation = Operation()
     store: Store = Store()
     history: History = History()
     trainer: Trainer = Trainer()

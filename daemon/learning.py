@@ -18,6 +18,7 @@ import structlog
 from config.policies import milliseconds
 from daemon.progress import Progress, progress
 from detector import manifest as manifests
+from detector.labels import LabelKind
 from detector.provisional import Provisional, fit
 
 if TYPE_CHECKING:
@@ -231,12 +232,17 @@ class Learning:
             least=options.least,
             interval=None if readings.interval is None else milliseconds(readings.interval),
             without=readings.channels,
-            alerted=_within(history, self._store.alerted(name)),
+            alerted=_within(history, self._unusual(name)),
         )
         if manifest is None:
             return None
         self._write(name, manifest)
         return self._detector(manifest)
+
+    def _unusual(self, name: str) -> list[tuple[int, int | None]]:
+        """When a machine was in alert, or somebody has said that it was not as usual."""
+        labels = [one for one in self._store.labels(name) if one.kind is not LabelKind.FALSE_ALARM]
+        return [*self._store.alerted(name), *((one.start, one.end) for one in labels)]
 
     def _detector(self, manifest: manifests.Manifest) -> Provisional:
         limits = {name: (one.low, one.high) for name, one in self.settings.learning.limits.items()}

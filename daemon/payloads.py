@@ -13,8 +13,9 @@ from detector.provisional import PREFIX
 
 if TYPE_CHECKING:
     from daemon.progress import Progress
-    from detector.alerts import OpenSilence
+    from detector.alerts import Acknowledged, OpenSilence
     from detector.events import AlertChanged, Scored, StateChanged
+    from detector.modes import Ordered
     from detector.pipeline import Champions
 
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC; with a time zone it would be written as +00:00
@@ -44,7 +45,9 @@ def alert(event: AlertChanged) -> bytes:
             "opened_at": iso(event.opened_at),
             "score": event.score,
             "peak_score": event.peak_score,
-            "reconstruction_error": _digits(event.reconstruction_error),
+            "reconstruction_error": None
+            if event.reconstruction_error is None
+            else _digits(event.reconstruction_error),
             "threshold": _digits(event.threshold),
             "sensors": [
                 {
@@ -55,11 +58,13 @@ def alert(event: AlertChanged) -> bytes:
                 }
                 for part in event.sensors
             ],
-            "coverage": round(event.coverage, 4),
+            "coverage": None if event.coverage is None else round(event.coverage, 4),
             "imputed": event.imputed,
             "model": event.model,
             "reason": event.reason,
             **_provisional(event.model),
+            "acknowledged": _acknowledged(event.acknowledged),
+            "mode": event.mode,
         }
     )
 
@@ -83,6 +88,7 @@ def silence(event: SilenceChanged) -> bytes:
             "imputed": [],
             "model": event.model,
             "reason": "silence",
+            "acknowledged": _acknowledged(event.acknowledged),
         }
     )
 
@@ -135,6 +141,8 @@ def state(event: StateChanged, learning: Progress | None = None) -> bytes:
                 {"sensor": one.sensor, "health": one.health, "since": iso(one.since)} for one in event.sensors
             ],
             "model": event.model,
+            "shelved_until": None if event.shelf is None else iso(event.shelf.until),
+            "mode": _ordered(event.ordered),
             **({} if learning is None else {"learning": learning}),
         }
     )
@@ -165,7 +173,20 @@ def _open(alert: OpenAlert | OpenSilence | None) -> dict[str, Any] | None:
         "severity": alert.severity if isinstance(alert, OpenAlert) else "warning",
         "peak_score": alert.peak_score if isinstance(alert, OpenAlert) else None,
         "reason": alert.reason if isinstance(alert, OpenAlert) else "silence",
+        "acknowledged": _acknowledged(alert.acknowledged),
     }
+
+
+def _acknowledged(by: Acknowledged | None) -> dict[str, Any] | None:
+    return None if by is None else {"at": iso(by.at), "by": by.by, "note": by.note}
+
+
+def _ordered(mode: Ordered | None) -> dict[str, Any] | None:
+    """What somebody has ordered a machine to be; None: nothing."""
+    if mode is None:
+        return None
+    until = None if mode.until is None else iso(mode.until)
+    return {"mode": mode.mode, "at": iso(mode.at), "until": until, "by": mode.by, "note": mode.note}
 
 
 def _provisional(model: str) -> dict[str, bool]:

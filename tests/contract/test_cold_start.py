@@ -93,6 +93,8 @@ def test_without_bundle_and_history_a_machine_is_watched_and_learned_until_a_bun
     assert client.last(STATE)["model"] == bundle
     assert "learning" not in client.last(STATE)
     wait_until(lambda: stored(setup) == ALL, "all readings in the store")
+    daemon.end()
+    daemon.words()  # those of the retraining
     assert list((setup.state / "learning").iterdir()) == []
     shares = [told["learning"]["share"] for told in client.messages(STATE) if "learning" in told]
     assert shares == sorted(shares), "it grows, also over a restart"
