@@ -36,6 +36,7 @@ from daemon.store import Store
 from daemon.tally import Tally
 from detector.pipeline import Champions, Pipeline
 from registry.champions import Registry
+from registry.requests import By, Request
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,9 +97,9 @@ class Daemon:
         self._serving = Serving(
             self._registry, self._store, lateness=milliseconds(settings.readings.lateness)
         )
-        self._retraining = Retraining(settings, self._registry, path, now=now())
+        self._retraining = Retraining(settings, self._registry, path, tally, now=now())
         able = settings.retrain.by == "request" or not trainer_missing()
-        self._learning = Learning(settings, self._store, self._retraining.ask, able=able)
+        self._learning = Learning(settings, self._store, self._ask_to_learn, able=able)
         self._retraining.heard = self._learning.hear
         pipeline = _pipeline(settings, self._learning.over(self._serving.load()))
         restored = self._serving.restore(pipeline)
@@ -122,7 +123,7 @@ class Daemon:
             connection=connection,
             publisher=publisher,
             announcer=announcer,
-            desk=desk_of(settings, self._store, self._registry, tally, ask=lambda _machine, _reason: False),
+            desk=desk_of(settings, self._store, self._registry, tally, ask=self._ask_retraining),
             tally=tally,
             retained_alerts=lambda: retained_alerts(settings, password),
         )
@@ -159,6 +160,7 @@ class Daemon:
             publisher=publisher,
             announcer=announcer,
             tally=tally,
+            retraining=self._retraining,
             version=self._version,
             clock=time.monotonic,
         )
@@ -171,6 +173,12 @@ class Daemon:
             return None
         log.info("metrics_served", address=str(address))
         return server
+
+    def _ask_retraining(self, machine: str | None, reason: str) -> bool:
+        """Asks for a turn of a machine's line, or of all, by a command."""
+        return self._retraining.ask(
+            Request(By.COMMAND, reason, now(), None if machine is None else (machine,))
+        )
 
     def report_failure(self, failure: threading.ExceptHookArgs) -> None:
         """Counts and logs what ended a thread; called in that thread."""
@@ -208,6 +216,7 @@ class Daemon:
             notify("READY=1")
         self._service.step()
         self._retraining.tick(now())
+        self._service.set_problem("retraining", self._retraining.standing.problem)
         self._champions = self._serving.changed() or self._champions
         if self._champions is not None and time.monotonic() >= self._swap_again_at:
             champions = self._learning.over(self._champions, self._service.pipeline.champions)
@@ -219,6 +228,10 @@ class Daemon:
             self._service.set_problem("bundles", self._serving.problem)
         else:
             self._learn()
+
+    def _ask_to_learn(self, machines: tuple[str | None, ...], reason: str) -> bool:
+        request = Request(By.LEARNING, reason, now(), machines, own=None not in machines)
+        return self._retraining.ask(request)
 
     def _learn(self) -> None:
         """Goes on with machines that have no bundle."""

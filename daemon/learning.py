@@ -200,7 +200,7 @@ class Learning:
         }
         # Machines of one kind share a bundle; a mixed lot cannot.
         machines: tuple[str | None, ...] = (None,) if len(kinds) == 1 else tuple(ready)
-        taken = self._ask(machines, f"{len(ready)} machine(s) without a bundle have sent enough")
+        taken = self._ask(machines, "there are readings enough for a first bundle")
         if not taken:
             structlog.get_logger().warning(
                 "learning_postponed", seconds=round(self._again_at - time.monotonic())

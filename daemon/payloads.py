@@ -48,7 +48,7 @@ def alert(event: AlertChanged) -> bytes:
             "reconstruction_error": None
             if event.reconstruction_error is None
             else _digits(event.reconstruction_error),
-            "threshold": _digits(event.threshold),
+            "threshold": None if event.threshold is None else _digits(event.threshold),
             "sensors": [
                 {
                     "sensor": part.sensor,
@@ -189,9 +189,9 @@ def _ordered(mode: Ordered | None) -> dict[str, Any] | None:
     return {"mode": mode.mode, "at": iso(mode.at), "until": until, "by": mode.by, "note": mode.note}
 
 
-def _provisional(model: str) -> dict[str, bool]:
+def _provisional(model: str | None) -> dict[str, bool]:
     """Says that no bundle has found it, but what watches a machine until it has one."""
-    return {"provisional": True} if model.startswith(PREFIX) else {}
+    return {"provisional": True} if model is not None and model.startswith(PREFIX) else {}
 
 
 def _digits(number: float) -> float:
