@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 
 
 FOLDER = "learning"  # in the state directory
-APART = 0.05  # seconds between two machines that are looked at, each of which takes a few milliseconds
+APART = 0.05  # seconds between two machines that are looked at, at least
+REST = 9  # times as long as a look took: a tenth of the time is the most that looking may take
 ROUND = 1.0  # seconds, at least, until a machine is looked at again
 FEWEST = 3  # readings of which an interval can be learned
 GROWTH = 1.5  # times the readings, or their time, after which a fit is done anew
@@ -115,9 +116,16 @@ class Learning:
         Raises:
             sqlite3.Error: The disk refuses.
         """
-        if not self.settings.learning.enabled or time.monotonic() < self._next:
+        begun = time.monotonic()
+        if not self.settings.learning.enabled or begun < self._next:
             return None
-        self._next = time.monotonic() + APART
+        try:
+            return self._look(pipeline)
+        finally:
+            ended = time.monotonic()
+            self._next = ended + max(APART, REST * (ended - begun))
+
+    def _look(self, pipeline: Pipeline) -> Champions | str | None:
         champions = pipeline.champions
         name = next(self._round, None)
         if name is None:
