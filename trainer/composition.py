@@ -12,7 +12,7 @@ from config.policies import health_policy, milliseconds
 from detector.composition import Composition, LeftOut, Regime
 from detector.grid import Grid
 from detector.history import merged
-from trainer.blocks import choose, cut, length, regimes, shares
+from trainer.blocks import choose, cut, length, newest_first, regimes, shares
 from trainer.leaving_out import left_out, vouched
 from trainer.look import window_spec
 from trainer.parts import joined
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from trainer.blocks import Blocks
     from trainer.leaving_out import Span, Suspected
 
+NEWEST = 0.25  # share of the room that the newest rows have
 MOST_TOLD = 100  # regimes in a manifest
+LATELY = 86_400_000  # milliseconds of each machine, by its own newest reading
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,6 +118,7 @@ def compose(
             stuck=sum(part.stuck for part in parts),
             labels=_labels(parts),
             vouched=sum(map(len, named)),
+            alerted_lately=max((part.alerted_lately for part in parts), default=0.0),
             regimes=tuple(told[:MOST_TOLD]),
         ),
         few={part.history.machine: len(part.history) for part in parts if len(part.history) < least},
@@ -133,6 +136,7 @@ class _Part:
         history: Rows that may be learned from, on the grid.
         vouched: Which of them are of false alarms, shape (N,).
         left_out: How many others there were.
+        alerted_lately: Share of the newest day's rows that were in alert.
         blocks: In which those of `history` lie.
         regime: Of each block.
     """
@@ -143,12 +147,16 @@ class _Part:
     history: History
     vouched: NDArray[np.bool_]
     left_out: Mapping[LeftOut, int]
+    alerted_lately: float
     blocks: Blocks
     regime: NDArray[np.intp]
 
     def choose(self, most: int) -> NDArray[np.bool_]:
         """Which blocks are learned from where there is room for so many rows, shape (B,)."""
-        return choose(self.blocks, self.regime, most, self.blocks.any(self.vouched))
+        order = newest_first(self.blocks)
+        newest = order[np.cumsum(self.blocks.sizes[order]) <= NEWEST * most]
+        vouched = order[self.blocks.any(self.vouched)[order]]
+        return choose(self.blocks, self.regime, most, order, first=(*newest, *vouched))
 
     def regimes(self, chosen: NDArray[np.bool_]) -> Iterator[Regime]:
         """What there is of each regime, and what is chosen of it."""
@@ -167,16 +175,26 @@ class _Part:
 def _part(one: Stored, manifest: Manifest | None, settings: Settings, memory: History | None) -> _Part:
     history, stuck, window = one.history, 0, window_spec(settings.trainer)
     if manifest is not None:
-        window = manifest.window
-        on_grid = merged(history.select(manifest.sensors), manifest.grid)
+        history, window = merged(history, manifest.grid), manifest.window
+    running = _running(history, settings)
+    if manifest is not None:
+        on_grid = history.select(manifest.sensors)
         history = unstuck(on_grid, manifest, health_policy(settings))
         stuck = int(np.isnan(history.values).sum() - np.isnan(on_grid.values).sum())
     whole = _with_memory(history, memory)
+    if running is not None:  # what is remembered was learned from while it ran
+        running = np.concatenate([np.ones(len(whole) - len(history), np.bool_), running])
     grid = manifest.grid if manifest else _grid(whole)
     margin = margin_of(settings, window, grid)
     reasons = left_out(
-        whole.at, labels=one.labels, alerted=one.alerted, suspected=one.suspected, running=None, margin=margin
+        whole.at,
+        labels=one.labels,
+        alerted=one.alerted,
+        suspected=one.suspected,
+        running=running,
+        margin=margin,
     )
+    lately = whole.at > (whole.at[-1] - LATELY if len(whole) else 0)
     keep = ~np.logical_or.reduce(list(reasons.values()))
     usable = whole.rows(keep)
     blocks = cut(usable, grid, window.max_gap, length(window.length, settings.retrain.max_readings))
@@ -187,9 +205,15 @@ def _part(one: Stored, manifest: Manifest | None, settings: Settings, memory: Hi
         history=usable,
         vouched=vouched(usable.at, one.labels, margin),
         left_out={reason: int(rows.sum()) for reason, rows in reasons.items()},
+        alerted_lately=float(reasons[LeftOut.ALERT][lately].mean()) if lately.any() else 0.0,
         blocks=blocks,
         regime=regimes(usable, blocks),
     )
+
+
+def _running(history: History, settings: Settings) -> NDArray[np.bool_] | None:  # noqa: ARG001 - see below
+    """Whether the machine ran, for each row of all its sensors; None: nothing tells, and it always did."""
+    return None
 
 
 def margin_of(settings: Settings, window: WindowSpec, grid: Grid) -> int:

@@ -6,16 +6,20 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from config.policies import milliseconds
 from trainer.dealing import deal
 from trainer.inputs import Fit, fit_inputs
 from trainer.look import window_spec
+from trainer.models import KINDS
 from trainer.parts import split, with_gate_apart
 from trainer.preparation import Preparation
 from trainer.problems import Unusable
 from trainer.start import begin
 from trainer.stretches import within
 from trainer.verdict import check
+from trainer.warm import Warm, code_of, warm_start
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from trainer.parts import Parts
     from trainer.start import Start
     from trainer.verdict import Verdict
+    from trainer.warm import Champion
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,6 +44,7 @@ class Job:
         bundle_id: The bundle's name, by `registry.bundle.new_id`.
         learned: How the histories were composed; None: they are recordings, of which the newest rows are
             held back.
+        champion: At whose weights fitting may begin.
     """
 
     histories: Sequence[History]
@@ -46,6 +52,7 @@ class Job:
     source: tuple[str, ...]
     bundle_id: str
     learned: Learned | None = None
+    champion: Champion | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,6 +67,7 @@ class Prepared:
         preparation: Makes windows of rows.
         fit: What it encodes, fills and scales by.
         start: Where fitting to the fit rows starts.
+        warm: Where it may start as well, and why not if it cannot.
         fit_windows: How many windows there are in the fit rows.
         started: When it was begun, by the monotonic clock.
     """
@@ -71,6 +79,7 @@ class Prepared:
     preparation: Preparation
     fit: Fit
     start: Start
+    warm: Warm
     fit_windows: int
     started: float
 
@@ -111,4 +120,11 @@ def prepare(job: Job, settings: Settings) -> Prepared:
             f"got {wishes.model.code}; null derives it from the history"
         )
     start = begin(windows, wishes.model, seed=wishes.seed, binary=preparation.binary)
-    return Prepared(job, used, verdict, parts, preparation, fit, start, len(windows), started)
+    warm = Warm()
+    if job.learned is not None and not KINDS[wishes.model.kind].linear:
+        code = code_of(job.champion, start.architecture.code, wishes.model)
+        if code != start.architecture.code:
+            sized = msgspec.structs.replace(wishes.model, code=code)
+            start = begin(windows, sized, seed=wishes.seed, binary=preparation.binary)
+        warm = warm_start(job.champion, start.architecture, verdict.kept, fit, wishes.model)
+    return Prepared(job, used, verdict, parts, preparation, fit, start, warm, len(windows), started)

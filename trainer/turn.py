@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from registry.bundle import BundleError, load, new_id
+from trainer import warm
 from trainer.gate import Decision, Reason, decide, figures
 from trainer.jobs import Job
 from trainer.training import train, train_each
@@ -73,7 +74,8 @@ def take_turn(
         OSError: The disk refuses; where it can be known before, it is.
     """
     registry.prepare()
-    job = Job(histories, machine, source, new_id(now), learned)
+    champion = _model_of(registry, machine) if learned is not None else None
+    job = Job(histories, machine, source, new_id(now), learned, champion)
     trained = train(job, settings=settings, created_at=now, progress=progress)
     return _judge(trained, settings, registry)
 
@@ -134,6 +136,17 @@ def _judge(trained: Trained, settings: Settings, registry: Registry) -> Turn:
     except OSError as error:  # the bundle serves all the same
         return Turn(trained, decision, before, (), str(error))
     return Turn(trained, decision, before, tuple(pruned))
+
+
+def _model_of(registry: Registry, machine: str | None) -> warm.Champion | None:
+    """The weights of what serves the machine now, where they are kept."""
+    serving = registry.champion_of(machine)
+    if serving is None:
+        return None
+    try:
+        return warm.read(registry.read(serving))
+    except BundleError:
+        return None
 
 
 def _champion(registry: Registry, machine: str | None) -> Detector | None:

@@ -74,6 +74,7 @@ def test_what_was_in_alert_is_left_out_with_a_margin_before_and_after() -> None:
     assert learned.composition.left_out == {LeftOut.ALERT: 21 + 2 * MARGIN + 10 + MARGIN}
     assert learned.composition.rows == len(learned_rows(learned))
     assert learned.composition.stored == ROWS
+    assert learned.composition.alerted_lately == (21 + 2 * MARGIN + 10 + MARGIN) / ROWS
 
 
 @pytest.mark.parametrize(("margin", "rows"), [("2s", 2), ("off", 0), ("1m", 60)])
