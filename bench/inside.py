@@ -12,6 +12,7 @@ from config.policies import alert_policy, health_policy, stream_policy
 from daemon import logs
 from daemon.announcing import Announcer
 from daemon.clock import now
+from daemon.commands.desk import desk_of
 from daemon.connection import Connection
 from daemon.decoding import Decoder
 from daemon.intake import Intake, Message
@@ -75,6 +76,7 @@ class Inside:
             connection=connection,
             publisher=publisher,
             announcer=self.announcer,
+            desk=desk_of(settings, self.store, Registry(settings.state_dir), tally, ask=lambda *_: True),
             tally=tally,
             retained_alerts=dict,
         )

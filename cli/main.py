@@ -21,6 +21,8 @@ COMMANDS = {  # in the order of a newcomer's path
     "evaluate": "cli.evaluate",
     "retrain": "cli.retrain",
     "models": "cli.models",
+    "alerts": "cli.alerts",
+    "labels": "cli.labels",
     "dead-letters": "cli.dead_letters",
     "demo": "cli.demo",
     "completion": "cli.completion",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from config.commanding import Commands
 from config.connection import Mqtt
 from config.problems import UnmetError, shown
 from config.quantities import format_duration
@@ -26,6 +27,7 @@ class Settings(Section, frozen=True):
     scores: Scores = Scores()
     alerts: Alerts = Alerts()
     sensors: Sensors = Sensors()
+    commands: Commands = Commands()
     store: Store = Store()
     history: History = History()
     trainer: Trainer = Trainer()
@@ -51,6 +53,19 @@ class Settings(Section, frozen=True):
             other = before.get(name)
             if other is not None and may_meet(section.topic, other.topic):
                 raise UnmetError(f"must not match {name}.topic", at=("topic",), got=shown(section.topic))
+
+    @rule("commands")
+    @staticmethod
+    def _commands_have_topics_of_their_own(commands: Commands, before: Mapping[str, Any]) -> None:
+        if not commands.enabled:
+            return
+        sections = ("readings", "status", "state", "scores", "alerts", "sensors")
+        taken = [(f"{name}.topic", before[name].topic) for name in sections if name in before]
+        for option, topic in commands.topics.items():
+            for other, known in taken:
+                if may_meet(topic, known):
+                    raise UnmetError(f"must not match {other}", at=(option,), got=shown(topic))
+            taken.append((f"commands.{option}", topic))
 
     @rule("alerts")
     @staticmethod

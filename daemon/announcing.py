@@ -51,12 +51,12 @@ class Announcer:
         topic = settings.sensors.topic if isinstance(event, SensorChanged) else settings.alerts.topic
         return _topic(topic, event.machine), payloads.told(event)
 
-    def events(self, events: Iterable[Event], stored: Iterable[Outgoing], pipeline: Pipeline) -> None:
-        """Tells of what a step has stored; `stored` is what of it went into the outbox."""
+    def events(self, events: Iterable[Event], outgoing: Iterable[Outgoing], pipeline: Pipeline) -> None:
+        """Tells of what a step has stored; `outgoing` is what of it went into the outbox, and answers."""
         log = structlog.get_logger()
         scores, figures = self.settings.scores.publish, self._tally.figures
-        for outgoing in stored:
-            self._publisher.offer(outgoing)
+        for each in outgoing:
+            self._publisher.offer(each)
         for event in events:
             if isinstance(event, Scored):
                 figures.scored += 1

@@ -18,6 +18,8 @@ from config.policies import alert_policy, health_policy, milliseconds, stream_po
 from daemon import failpoints, logs, payloads
 from daemon.announcing import Announcer
 from daemon.clock import now
+from daemon.commands.addressing import Addressing
+from daemon.commands.desk import desk_of
 from daemon.connection import Connection, topic_filter
 from daemon.decoding import Decoder
 from daemon.intake import Intake
@@ -111,6 +113,7 @@ class Daemon:
             connection=connection,
             publisher=publisher,
             announcer=announcer,
+            desk=desk_of(settings, self._store, self._registry, tally, ask=lambda _machine, _reason: False),
             tally=tally,
             retained_alerts=lambda: retained_alerts(settings, password),
         )
@@ -263,6 +266,7 @@ FIXED = (
     "readings.topic",
     "readings.qos",
     "readings.max_payload",
+    "commands",
     "metrics",
 )
 
@@ -280,7 +284,7 @@ def _open_store(settings: Settings, tally: Tally) -> tuple[Store, tuple[str, ...
                 expected=(settings.state_dir / ALIVE).exists(),  # a daemon has run here
                 tally=tally,
             )
-            return store, store.subscribed(topic_filter(settings))
+            return store, store.subscribed(topic_filter(settings), *Addressing(settings).filters)
         except StoreUnavailableError as error:
             tally.store_failed(error.__cause__ or error, "open", path)
             notify(f"STATUS={error}\nEXTEND_TIMEOUT_USEC={PATIENCE}")

@@ -9,12 +9,16 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import paho.mqtt.client as paho
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from daemon import losses, reasons
 from daemon.client import topic_of
 from daemon.clock import now, steady
-from daemon.intake import Connected, Disconnected, Message, Published, Subscribed, Unsubscribed
+from daemon.commands.addressing import Addressing
+from daemon.commands.reading import MAX_BYTES
+from daemon.intake import Connected, Disconnected, Message, Published, Reply, Subscribed, Unsubscribed
 from daemon.login import LARGEST_PACKET, RECEIVE_MAXIMUM, connect_options, new_client
 from daemon.losses import Loss
 from daemon.rivalry import SHORT, USUAL, Rivalry
@@ -22,7 +26,6 @@ from daemon.rivalry import SHORT, USUAL, Rivalry
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from paho.mqtt.properties import Properties
     from paho.mqtt.reasoncodes import ReasonCode
 
     from config import Settings
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
 
 STOP_WITHIN = 1.0  # seconds for the network thread to send its good-bye
 LONGEST_WAIT = 10  # seconds until the next attempt while the broker does not answer
+TWICE = 2  # once may be chance
+HUNG_UP = 3_600.0  # seconds in which commands are not asked for, where the broker ends the connection at it
 IN_FLIGHT = 20  # publications on their way at once where the broker does not say (MQTT 3.1.1)
 
 
@@ -71,6 +76,10 @@ class Connection:
         self._connected: Connected | None = None  # until the broker has answered the subscription
         self.generation = 0  # counts connections; odd numbers: up, even: down
         self._filter = topic_filter(settings)
+        self._commands = Addressing(settings)
+        self._asked = False  # for commands, and not answered
+        self._hung_up = 0  # times that the connection ended instead, one after the other
+        self._asks_from = 0.0  # by the monotonic clock
         self._former = former
         self._rivalry = Rivalry()
         self._stands_since: float | None = None  # monotonic; None while there is no connection
@@ -131,15 +140,42 @@ class Connection:
         else:
             self._client.subscribe(self._filter, qos=qos)
 
+    def subscribe_to_commands(self) -> None:
+        """Asks for commands, apart from the readings: a broker may deny them; `Subscribed` is the answer."""
+        filters = self._commands.filters
+        if not filters or time.monotonic() < self._asks_from:
+            return
+        self._asked = True
+        if self._five:
+            # Also what is retained and arrives at once is told from what is not.
+            options = SubscribeOptions(
+                1, retainAsPublished=True, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND
+            )
+            self._client.subscribe([(topic, options) for topic in filters])
+        else:
+            self._client.subscribe([(topic, 1) for topic in filters])
+
     def acknowledge(self, messages: Iterable[Message]) -> None:
         """Acknowledges messages but those whose connection is gone: the broker sends them again."""
         mids = [each.mid for each in messages if each.qos and each.generation == self.generation]
         if mids:
             self._client.acknowledge(mids)
 
-    def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> int | None:
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int = 1,
+        retain: bool = False,
+        correlation: bytes | None = None,
+    ) -> int | None:
         """Hands a publication to the network thread; returns its number for `Published`."""
-        info = self._client.publish(topic, payload, qos=qos, retain=retain)
+        properties = None
+        if correlation is not None and self._five:
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            properties.CorrelationData = correlation
+        info = self._client.publish(topic, payload, qos=qos, retain=retain, properties=properties)
         return info.mid if info.rc is paho.MQTT_ERR_SUCCESS else None
 
     def _on_connect(
@@ -188,6 +224,11 @@ class Connection:
         if self.generation % 2:
             self.generation += 1
         since, self._stands_since = self._stands_since, None
+        self._hung_up += self._asked
+        if self._asked and self._hung_up >= TWICE:  # some brokers hang up when they refuse something
+            self._asks_from = time.monotonic() + HUNG_UP
+            self._intake.put(Subscribed(self._commands.filters[0], "it hangs up", commands=True))
+        self._asked = False
         if self._refused:  # it is said already
             self._refused = False
             return
@@ -208,18 +249,21 @@ class Connection:
             self._client.reconnect_delay_set(seconds, max(seconds, LONGEST_WAIT))
 
     def _on_message(self, _client: paho.Client, _: object, message: paho.MQTTMessage) -> None:
-        # One byte too many is enough to refuse it.
-        payload = bytes(message.payload[: self._settings.readings.max_payload + 1])
+        topic, most, reply = topic_of(message), self._settings.readings.max_payload, None
+        if topic in self._commands:
+            most, reply = MAX_BYTES, _reply(message)
         self._intake.put(
             Message(
-                topic_of(message),
-                payload,
+                topic,
+                bytes(message.payload[: most + 1]),  # one byte too many is enough to refuse it
                 now(),
                 message.qos,
                 message.mid,
                 self.generation,
                 message.retain,
                 arrived=steady(),
+                again=message.dup,
+                reply=reply,
             )
         )
 
@@ -234,11 +278,17 @@ class Connection:
         self, _client: paho.Client, _: object, _mid: int, codes: list[ReasonCode], _properties: object
     ) -> None:
         refusals = [str(code) for code in codes if code.is_failure]
-        self._intake.put(Subscribed(self._filter, refusals[0] if refusals else None))
+        refusal = refusals[0] if refusals else None
+        if len(codes) > 1:  # of the readings there is one filter
+            self._asked, self._hung_up = False, 0
+            self._intake.put(Subscribed(self._commands.filters[0], refusal, commands=True))
+            return
+        self._intake.put(Subscribed(self._filter, refusal))
         # Only now nothing that is published from here on can be missed.
         if self._connected is not None:
             self._intake.put(self._connected)
             self._connected = None
+            self.subscribe_to_commands()
 
     def _on_unsubscribe(
         self, _client: paho.Client, _: object, _mid: int, codes: list[ReasonCode], _properties: object
@@ -246,6 +296,12 @@ class Connection:
         if not any(code.is_failure for code in codes):
             self._intake.put(Unsubscribed(self._former))
             self._former = ()
+
+
+def _reply(message: paho.MQTTMessage) -> Reply | None:
+    """Where a message wants to be answered (MQTT 5)."""
+    topic = getattr(message.properties, "ResponseTopic", None)
+    return None if topic is None else Reply(topic, getattr(message.properties, "CorrelationData", None))
 
 
 def _send_at_once(_client: paho.Client, _: object, channel: Any) -> None:  # noqa: ANN401 - as paho has it

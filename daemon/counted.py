@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import msgspec
 
 from daemon import reasons
+from daemon.commands.command import COMMANDS
+from daemon.commands.reading import Reason
 from daemon.decoding import RefusalReason
 from daemon.losses import LOSSES, REFUSALS
 from daemon.reasons import OTHER
@@ -39,6 +41,13 @@ COUNTED: Mapping[str, Counted] = {
         "dead_letters_replayed",
         "Dead letters that were read once more, by what they are now.",
         ("scored", "stored", "duplicate", "refused"),
+    ),
+    "command_executed": Counted("commands_executed", "Commands that were obeyed.", tuple(COMMANDS)),
+    "command_refused": Counted("commands_refused", "Commands that were not obeyed.", tuple(Reason)),
+    "answer_dropped": Counted(
+        "answers_dropped",
+        "Answers to commands that could not be published; who asked may ask again.",
+        ("too_many", "stopped", "too_large", *reasons.TURNED_DOWN, OTHER),
     ),
     "message_dropped": Counted(
         "messages_dropped",

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from daemon.beside import open_beside
 from daemon.bounds import KEPT_PAYLOAD, OUTBOX_FULL, UNDELIVERABLE
 from daemon.decoding import RefusalReason
-from daemon.opening import StoreError
-from daemon.schema import SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 STEP = 200  # letters changed at once, so that the daemon never waits long for the file
-PATIENCE = 30.0  # seconds to wait for the file
 REASONS = tuple(sorted([*RefusalReason, UNDELIVERABLE, OUTBOX_FULL]))
 
 
@@ -65,15 +62,7 @@ class DeadLetters:
             StoreError: There is none, it was written by another version, or cannot be opened.
         """
         self.path = path
-        try:
-            self._database = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=PATIENCE, isolation_level=None
-            )
-            (version,) = self._database.execute("PRAGMA user_version").fetchone()
-        except sqlite3.Error as error:
-            raise StoreError(f"{path}: cannot be used as the store: {error}") from error
-        if version != SCHEMA:
-            raise StoreError(f"{path}: must have schema {SCHEMA}, got {version}: start the daemon first")
+        self._database = open_beside(path)
 
     def close(self) -> None:
         """Closes the file."""

@@ -184,7 +184,7 @@ class Decoder:
 
     def _look(self, message: Message) -> tuple[dict[str, Any], int]:
         """Decodes slowly; returns the sensors and the time."""
-        if _depth(message.payload) > MAX_DEPTH:
+        if depth(message.payload) > MAX_DEPTH:
             detail = f"must be nested at most {MAX_DEPTH} levels deep, got more"
             raise _Refused(RefusalReason.TOO_DEEP, detail)
         try:
@@ -245,23 +245,29 @@ class Decoder:
                 raise _Refused(RefusalReason.RETAINED, detail)
             return message.received_at
         time = payload.pop(self._time)
-        at: float | None = None
-        if isinstance(time, str):
-            with suppress(ValueError):
-                moment = datetime.fromisoformat(time)
-                at = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000
-        elif isinstance(time, float):
-            at = time * 1000 if time < SECONDS_BELOW else time
-        if at is None or not 0 <= at < LATEST:
+        at = moment(time) if isinstance(time, str | float) else None
+        if at is None:
             got = _short(time) if isinstance(time, str | float) else _kind(time)
             raise _Refused(
                 RefusalReason.BAD_TIME,
                 f"{self._time} must be ISO 8601, or seconds or milliseconds since 1970, got {got}",
             )
-        return round(at)
+        return at
 
 
-def _depth(payload: bytes) -> int:
+def moment(time: str | float) -> int | None:
+    """Milliseconds since the epoch of ISO 8601 (in UTC unless it says otherwise), seconds or milliseconds."""
+    at: float | None = None
+    if isinstance(time, str):
+        with suppress(ValueError):
+            read = datetime.fromisoformat(time)
+            at = (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp() * 1000
+    else:
+        at = time * 1000 if time < SECONDS_BELOW else time
+    return None if at is None or not 0 <= at < LATEST else round(at)
+
+
+def depth(payload: bytes) -> int:
     """How many lists and objects are open at once, at most, before any of them is made."""
     if payload.count(b"{") + payload.count(b"[") <= MAX_DEPTH:
         return 0  # whatever is in texts

@@ -11,6 +11,13 @@ import msgspec
 from daemon.losses import Loss
 
 
+class Reply(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """Where MQTT 5 has a request answered, and what tells the asker which one it was."""
+
+    topic: str
+    correlation: bytes | None = None
+
+
 class Message(msgspec.Struct, frozen=True, gc=False):
     """A message as it came from the broker.
 
@@ -23,6 +30,8 @@ class Message(msgspec.Struct, frozen=True, gc=False):
         generation: The connection that brought it.
         retained: Whether the broker had kept it for who subscribes, so that it may be old.
         arrived: When it came by a clock that nobody sets; see `daemon.clock.steady`.
+        again: Whether the broker says that it may have sent it before.
+        reply: Where a command is to be answered, if it says so.
     """
 
     topic: str
@@ -33,6 +42,8 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     generation: int
     retained: bool = False
     arrived: int | None = None
+    again: bool = False
+    reply: Reply | None = None
 
 
 class Connected(msgspec.Struct, frozen=True, gc=False):
@@ -71,10 +82,14 @@ class Published(msgspec.Struct, frozen=True, gc=False):
 
 
 class Subscribed(msgspec.Struct, frozen=True, gc=False):
-    """The broker answered the subscription: `refusal` is its reason, None when it agreed."""
+    """The broker answered a subscription: to the readings, or to commands.
+
+    `refusal` is its reason, None when it agreed.
+    """
 
     topic: str
     refusal: str | None
+    commands: bool = False
 
 
 class Unsubscribed(msgspec.Struct, frozen=True, gc=False):

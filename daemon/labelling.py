@@ -19,6 +19,7 @@ WRITE = (
     "ON CONFLICT DO UPDATE SET end = excluded.end, noted_at = excluded.noted_at, by = excluded.by, "
     "note = excluded.note, code = excluded.code, alert = excluded.alert"
 )
+CLOSE = "UPDATE labels SET end = max(start, ?) WHERE alert = ? AND end IS NULL"
 DELETE = "DELETE FROM labels WHERE machine = ? AND kind = ? AND start = ?"
 
 
@@ -32,7 +33,12 @@ def delete(database: sqlite3.Connection, keys: Iterable[tuple[str, LabelKind, in
     database.executemany(DELETE, list(keys))
 
 
-def read(database: sqlite3.Connection, machine: str) -> list[Label]:
-    """A machine's labels, in order of time."""
-    rows = database.execute(READ + " WHERE machine = ? ORDER BY start, kind", (machine,))
+def close(database: sqlite3.Connection, closed: Iterable[tuple[str, int]]) -> None:
+    """Ends the labels that are about alerts which have closed: their ids and when."""
+    database.executemany(CLOSE, [(at, alert) for alert, at in closed])
+
+
+def read(database: sqlite3.Connection, machine: str | None) -> list[Label]:
+    """The labels of a machine, or with None of all, in order of time."""
+    rows = database.execute(READ + " WHERE ?1 IS NULL OR machine = ?1 ORDER BY start, kind", (machine,))
     return [Label(name, LabelKind(kind), *rest) for name, kind, *rest in rows]

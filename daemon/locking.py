@@ -56,6 +56,17 @@ class StateLock:
         self._file.close()
 
 
+def holder(state_dir: Path) -> int | None:
+    """The process that holds the state directory, 0 if it does not tell; None: there is none."""
+    with suppress(OSError), (state_dir / LOCK).open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # given back at once
+        except BlockingIOError:
+            told = file.read(20).strip()
+            return int(told) if told.isdecimal() else 0
+    return None
+
+
 def _take(file: IO[str]) -> None:
     """Takes the lock.
 

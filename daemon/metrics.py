@@ -47,7 +47,7 @@ MOST = 8  # requests at once; of more the connections are closed
 MAX_BUNDLES = 100  # named one by one: a plant may have a model of its own for each of its machines
 # Of which the daemon can be degraded.
 NOTICE = 0.1  # seconds until it is noticed that the server is to end
-PARTS = ("store", "damage", "subscription", "publications", "readings", "client_id", "bundles")
+PARTS = ("store", "damage", "subscription", "commands", "publications", "readings", "client_id", "bundles")
 JUST_HEARD = "new"  # a machine of which no sample is complete yet
 
 

@@ -22,16 +22,25 @@ if TYPE_CHECKING:
 
 PERMIT = "let mqtt.username publish there (Mosquitto: topic write, in acl_file)"
 LOOK = 1.0  # seconds between looks at all that is refused: it may be thousands of topics
+MOST_ANSWERS = 1_000  # that wait: who floods us with commands is not answered each
 RETRY_REFUSED = 60.0  # seconds until what the broker refused is tried again: its permissions may have changed
 
 
 class Outgoing(msgspec.Struct, frozen=True, gc=False):
-    """A publication at QoS 1; `number` is its row in the outbox, None when it is not stored."""
+    """A publication at QoS 1.
+
+    Attributes:
+        number: Its row in the outbox; None when it is not stored.
+        answer: Whether it is the answer to a command, which is sent once.
+        correlation: What tells who asked which command it answers (MQTT 5).
+    """
 
     topic: str
     payload: bytes
     retain: bool
     number: int | None = None
+    answer: bool = False
+    correlation: bytes | None = None
 
 
 def stored(number: int, topic: str, payload: bytes) -> Outgoing:
@@ -76,6 +85,7 @@ class Publisher:
         self._tried_at = {True: -RETRY_REFUSED, False: -RETRY_REFUSED}  # of what is stored, and of the rest
         self._due: dict[bool, deque[_Held]] = {True: deque(), False: deque()}  # as of the last look
         self._looked_at = {True: -LOOK, False: -LOOK}
+        self._answers = 0  # of those that wait
         self._permitted_at = -RETRY_REFUSED  # when a topic was taken that had been refused
 
     def connected(self) -> bool:
@@ -88,16 +98,26 @@ class Publisher:
         self._most, self._largest = notice.receive_maximum, notice.maximum_packet_size
         # Of a broker that hangs up at a refusal, the refusal arrives only if nothing follows what it is of.
         self._one_by_one_until = self._clock() + SHORT if notice.careful else 0.0
+        answers = [each for each in (*self._in_flight.values(), *self._waiting) if each.answer]
+        self._answers = len(answers)
         self._in_flight.clear()
         for held in self._held.values():
             held.waiting, held.trial = [], None
         for due in self._due.values():
             due.clear()
-        self._waiting = deque(stored(*row) for row in unsent)
+        self._waiting = deque((*(stored(*row) for row in unsent), *answers))
 
     def offer(self, outgoing: Outgoing) -> None:
-        """Puts a message at the end; without a connection it is dropped, since `restart` brings it again."""
-        if self.connected():
+        """Puts a message at the end; without a connection it is dropped, since `restart` brings it again.
+
+        An answer to a command waits for the next connection, as long as the process lives.
+        """
+        if outgoing.answer:
+            if self._answers >= MOST_ANSWERS:
+                self._tally.count("answer_dropped", "too_many", topic=outgoing.topic)
+                return
+            self._answers += 1
+        if outgoing.answer or self.connected():
             self._waiting.append(outgoing)
 
     def withdraw(self, numbers: Iterable[int]) -> None:
@@ -110,6 +130,9 @@ class Publisher:
     def end(self, outgoing: Outgoing) -> None:
         """Puts a message in place of all that waits: the outbox keeps it for the next start."""
         self._waiting.clear()
+        if self._answers:
+            self._tally.count("answer_dropped", "stopped", self._answers)
+            self._answers = 0
         self.offer(outgoing)
 
     def publish_once(self, topic: str, payload: bytes) -> None:
@@ -133,8 +156,11 @@ class Publisher:
         while self._waiting and len(self._in_flight) < most and self.connected():
             outgoing = self._waiting[0]
             held = self._held.get(outgoing.topic)
-            size = _packet_size(outgoing.topic, outgoing.payload)
-            if size > self._largest:
+            size = _packet_size(outgoing.topic, outgoing.payload, outgoing.correlation)
+            if outgoing.answer and (size > self._largest or held is not None):
+                reason = "too_large" if held is None else reasons.of_broker(held.refusal)
+                self._tally.count("answer_dropped", reason, topic=outgoing.topic)
+            elif size > self._largest:
                 self._tally.report(
                     "publication_too_large", topic=outgoing.topic, size=size, limit=self._largest
                 )
@@ -144,13 +170,16 @@ class Publisher:
             elif held is not None and held.trial is not outgoing:
                 _hold(held, outgoing)
             else:
-                mid = self._connection.publish(outgoing.topic, outgoing.payload, retain=outgoing.retain)
+                topic, payload, correlation = outgoing.topic, outgoing.payload, outgoing.correlation
+                mid = self._connection.publish(
+                    topic, payload, retain=outgoing.retain, correlation=correlation
+                )
                 if mid is None:
                     break  # the connection is going; `restart` follows
                 self._in_flight[mid] = outgoing
                 if outgoing.number is not None:
                     failpoint("alert_published")
-            self._waiting.popleft()
+            self._answers -= self._waiting.popleft().answer
         return too_large
 
     def _try_again(self) -> None:
@@ -195,6 +224,9 @@ class Publisher:
         if outgoing is None:
             return None
         held = self._held.get(outgoing.topic)
+        if notice.refusal is not None and outgoing.answer:
+            self._tally.count("answer_dropped", reasons.of_broker(notice.refusal), topic=outgoing.topic)
+            return None
         if notice.refusal is not None:
             if held is None or held.trial is outgoing:
                 reason = reasons.of_broker(notice.refusal)
@@ -241,7 +273,13 @@ def _hold(held: _Held, outgoing: Outgoing, *, older: bool = False) -> None:
         held.waiting = [outgoing]
 
 
-def _packet_size(topic: str, payload: bytes) -> int:
-    """Bytes of a PUBLISH packet at QoS 1 without properties (MQTT 5, section 3.3)."""
-    rest = 2 + len(topic.encode()) + 2 + 1 + len(payload)
-    return 1 + -(-rest.bit_length() // 7) + rest
+def _packet_size(topic: str, payload: bytes, correlation: bytes | None = None) -> int:
+    """Bytes of a PUBLISH packet at QoS 1 with no property but this (MQTT 5, section 3.3)."""
+    properties = 0 if correlation is None else 3 + len(correlation)
+    rest = 2 + len(topic.encode()) + 2 + _length(properties) + properties + len(payload)
+    return 1 + _length(rest) + rest
+
+
+def _length(number: int) -> int:
+    """Bytes of a number as MQTT writes it: seven bits in each."""
+    return max(1, -(-number.bit_length() // 7))

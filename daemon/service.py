@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from config import Settings
     from daemon.announcing import Announcer
+    from daemon.commands.desk import Desk
     from daemon.connection import Connection
     from daemon.decoding import Decoder
     from daemon.intake import Intake, Message, Notice
@@ -49,6 +50,7 @@ TICK = 1.0  # seconds between looks at the clock, and that a step waits for the 
 ALIVE = "alive"  # file in the state directory whose age is that of the last sign of life
 RETRY = 0.25  # seconds until a full disk is tried again
 RESUBSCRIBE = 60.0  # seconds until a refused subscription is asked for again
+SUBSCRIPTIONS = ("subscription", "commands")  # parts of which the daemon can be degraded
 PERMIT_READING = "let mqtt.username read there (Mosquitto: topic read, in acl_file)"
 STILL = 60  # looks, of which there is one a second, at a network thread that should turn once a second
 LEAVE_WITHIN = 1.0  # seconds; with retry 0.25, store 2 x 0.5, child 0.5, network 1 the end comes within 5
@@ -68,6 +70,7 @@ class Service:
         connection: Connection,
         publisher: Publisher,
         announcer: Announcer,
+        desk: Desk,
         tally: Tally,
         retained_alerts: Callable[[], Mapping[str, OpenAlert | OpenSilence] | None],
     ) -> None:
@@ -79,13 +82,15 @@ class Service:
         self._connection = connection
         self._publisher = publisher
         self._announcer = announcer
+        self._desk = desk
         self._link = Link(settings, tally, time.monotonic)
         self._tally = tally
         self._replaying = Replaying(store, tally)
         self._upkeep = Upkeep(store, publisher, announcer, tally)
         self.stopping = False
         self._clock = HostClock(now, steady)
-        self._stepped = self._ticked = self._subscribed = 0.0
+        self._stepped = self._ticked = 0.0
+        self._subscribed = dict.fromkeys(SUBSCRIPTIONS, 0.0)  # when the broker last answered
         self._still = 0  # looks at a network thread that did nothing
         self._sent: list[int] = []
         self._undeliverable: list[tuple[int, str]] = []
@@ -108,6 +113,7 @@ class Service:
         ticks = time.monotonic() - self._ticked >= TICK
         if ticks:
             events += self._replay(transaction)
+            events += self._obey(transaction)
             events += self._tick(transaction)
         self._record(events, transaction)
         # What the broker took is noted with the next readings: a commit of its own would hold them up.
@@ -125,7 +131,7 @@ class Service:
         if messages:
             failpoint("acknowledged")
         outgoing = [stored(n, *each) for n, each in zip(numbers, transaction.outgoing, strict=True)]
-        self._announcer.events(events, outgoing, self.pipeline)
+        self._announcer.events(events, [*outgoing, *transaction.answers], self.pipeline)
         self._undeliverable += self._publisher.pump()
         self._tally.figures.readings += len(transaction.readings)
         if messages:
@@ -149,13 +155,16 @@ class Service:
         elif isinstance(notice, Disconnected):
             self._link.lost(notice)
         elif isinstance(notice, Subscribed):
-            self._subscribed = time.monotonic()
             problem = None
             if notice.refusal is not None:
                 reason = reasons.of_broker(notice.refusal)
                 self._tally.report("subscription_refused", reason, topic=notice.topic, hint=PERMIT_READING)
                 problem = f"the broker refuses the subscription to {notice.topic}: {notice.refusal}"
-            self.set_problem("subscription", problem)
+            if notice.commands:
+                self.set_problem("commands", problem)
+            else:
+                self.set_problem("subscription", problem)
+            self._subscribed["commands" if notice.commands else "subscription"] = time.monotonic()
         elif isinstance(notice, Unsubscribed):
             self._forget(notice.topics)
         elif isinstance(notice, Connected):
@@ -211,9 +220,15 @@ class Service:
 
     def _follow(self, messages: list[Message], transaction: Transaction) -> list[Event]:
         """Messages to events; fills the transaction's readings and refusals."""
-        self._link.heard()
-        readings = []
+        readings: list[Reading] = []
+        events: list[Event] = []
         for message in map(self._timed, messages):
+            if message.topic in self._desk.addressing:
+                events += follow(self.pipeline, readings, transaction)  # what came before it
+                readings = []
+                events += self._desk.take(message, self.pipeline, transaction)
+                continue
+            self._link.heard()
             decoded = read(message, self._decoder, self._store)
             if isinstance(decoded, Refusal):
                 if decoded.reason is not RefusalReason.SELF_TEST:
@@ -224,7 +239,7 @@ class Service:
             else:
                 readings.append(decoded)
         transaction.texts = self._decoder.new_texts()
-        return follow(self.pipeline, readings, transaction)
+        return events + follow(self.pipeline, readings, transaction)
 
     def _timed(self, message: Message) -> Message:
         """The same, arrived by the clock as it is set now: who waited may have seen another one."""
@@ -243,6 +258,14 @@ class Service:
             self._store_failed(error, "replay")
             return []
 
+    def _obey(self, transaction: Transaction) -> list[Event]:
+        """Does what the command line asks for."""
+        try:
+            return self._desk.tick(self.pipeline, transaction)
+        except sqlite3.Error as error:  # nothing was touched: again at the next tick
+            self._store_failed(error, "command")
+            return []
+
     def _tick(self, transaction: Transaction) -> list[Event]:
         """Does what is to be done every second; adds to the transaction which machines are forgotten."""
         self._ticked = time.monotonic()
@@ -252,9 +275,7 @@ class Service:
         self._revive()
         if self._connected is not None:
             self._publish_anew(self._connected)
-        if "subscription" in self._announcer.problems and self._ticked - self._subscribed >= RESUBSCRIBE:
-            self._subscribed = self._ticked
-            self._connection.subscribe()
+        self._subscribe_again()
         self.set_problem("client_id", self._link.rivalry())
         self.set_problem("readings", self._link.silence())
         self._tally.flush()
@@ -263,6 +284,14 @@ class Service:
         events = self._upkeep.step(self._settings.store, self.pipeline, transaction)
         self._show_life()
         return events + self.pipeline.on_tick(self._look_at_clock(transaction))
+
+    def _subscribe_again(self) -> None:
+        """Asks once more for what the broker has refused: its permissions may have changed."""
+        asks = (self._connection.subscribe, self._connection.subscribe_to_commands)
+        for part, ask in zip(SUBSCRIPTIONS, asks, strict=True):
+            if part in self._announcer.problems and self._ticked - self._subscribed[part] >= RESUBSCRIBE:
+                self._subscribed[part] = self._ticked
+                ask()
 
     def _look_at_clock(self, transaction: Transaction) -> int:
         """The time by this host's clock; if that was set, the pipeline takes it into account."""

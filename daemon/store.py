@@ -20,6 +20,7 @@ from daemon.bounds import (
     bury,
 )
 from daemon.clock import now
+from daemon.commands import table
 from daemon.failpoints import failpoint
 from daemon.hearing import Hearing
 from daemon.intake import Message
@@ -234,6 +235,9 @@ class Store:
                 ).rowcount
             labelling.write(database, transaction.labels)
             labelling.delete(database, transaction.unlabelled)
+            labelling.close(database, transaction.closed)
+            table.settle(database, transaction.settled)
+            table.write(database, transaction.filed)
             failpoint("transaction_written")
         if len(layouts) > len(self._layouts):
             self._names = sum(map(len, layouts))
@@ -310,7 +314,7 @@ class Store:
         query = "SELECT id, topic, payload FROM outbox ORDER BY id"
         return self._surviving(lambda: self._database.execute(query).fetchall())
 
-    def subscribed(self, topic: str) -> tuple[str, ...]:
+    def subscribed(self, *topics: str) -> tuple[str, ...]:
         """Notes what is subscribed to; returns what was before and has not been ended since.
 
         Raises:
@@ -318,15 +322,16 @@ class Store:
             StoreError: It cannot be written.
         """
         try:
-            return self._surviving(lambda: self._subscribed(topic))
+            return self._surviving(lambda: self._subscribed(topics))
         except sqlite3.Error as error:
             raise unusable(self.path, error) from error
 
-    def _subscribed(self, topic: str) -> tuple[str, ...]:
+    def _subscribed(self, topics: Sequence[str]) -> tuple[str, ...]:
         known = {each for (each,) in self._database.execute("SELECT topic FROM subscriptions")}
-        if topic not in known:
-            self._database.execute("INSERT INTO subscriptions VALUES (?)", (topic,))
-        return tuple(sorted(known - {topic}))
+        with self._atomic() as database:
+            new = [(topic,) for topic in topics if topic not in known]
+            database.executemany("INSERT INTO subscriptions VALUES (?)", new)
+        return tuple(sorted(known - {*topics}))
 
     def unsubscribed(self, topics: Sequence[str]) -> None:
         """Notes that these subscriptions have ended.
@@ -439,6 +444,22 @@ class Store:
             sqlite3.Error: The file cannot be read.
         """
         return labelling.read(self._database, machine)
+
+    def alerts_named(self, machine: str, begin: str) -> list[tuple[str, int, int | None]]:
+        """Ids, starts and ends of a machine's alerts whose id begins so; an end of None: still open."""
+        query = (
+            "SELECT id, opened_at, closed_at FROM alerts WHERE substr(id, 1, length(?2)) = ?2 "
+            "AND machine IN (SELECT machine FROM numbers WHERE name = ?1) ORDER BY opened_at"
+        )
+        return self._surviving(lambda: self._database.execute(query, (machine, begin)).fetchall())
+
+    def commands_waiting(self, most: int) -> list[table.Row]:
+        """The first commands that nobody has obeyed yet."""
+        return self._surviving(lambda: table.waiting(self._database, most))
+
+    def command_known(self, digest: str) -> tuple[bool, bytes | None]:
+        """Whether a command was taken before, and its answer; see `daemon.commands.table.find`."""
+        return self._surviving(lambda: table.find(self._database, digest))
 
     def prune(self, limits: Limits, *, now: int, connected: bool = True) -> Pruned:
         """Deletes a step of what exceeds the limits, whole or not at all.

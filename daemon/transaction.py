@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from daemon.commands.table import Row
     from daemon.decoding import Refusal
+    from daemon.publisher import Outgoing
     from detector.labels import Label, LabelKind
     from detector.machine import Snapshot
     from detector.reading import Reading
@@ -34,6 +36,9 @@ class Transaction:
         labels: What was said about stretches of time; each takes the place of the one of its machine, kind
             and start.
         unlabelled: Machines, kinds and starts of labels that hold no longer.
+        filed: Commands that came by MQTT.
+        settled: Numbers of commands that waited in the store, and their answers.
+        answers: What is published once all this is stored, and not kept.
     """
 
     readings: list[Reading] = field(default_factory=list)
@@ -52,6 +57,9 @@ class Transaction:
     texts: dict[float, str] = field(default_factory=dict)
     labels: list[Label] = field(default_factory=list)
     unlabelled: list[tuple[str, LabelKind, int]] = field(default_factory=list)
+    filed: list[Row] = field(default_factory=list)
+    settled: list[tuple[int, bytes]] = field(default_factory=list)
+    answers: list[Outgoing] = field(default_factory=list)
 
     def empty(self) -> bool:
         """Whether there is nothing to commit."""
@@ -61,4 +69,5 @@ class Transaction:
         """Whether anything waits for the commit; that the broker took a message may be noted later."""
         letters = self.refusals or self.replayed or self.refused_again
         machines = self.snapshots or self.forgotten or self.labels or self.unlabelled
-        return bool(self.readings or machines or self.outgoing or letters or self.texts)
+        commands = self.filed or self.settled
+        return bool(self.readings or machines or self.outgoing or letters or self.texts or commands)

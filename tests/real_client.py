@@ -33,6 +33,7 @@ class Client:
         self._topics = topics
         self._lock = Lock()
         self._received: list[tuple[str, bytes]] = []
+        self._correlations: list[tuple[str, bytes]] = []
         self._subscribed = 0
         self._confirmed = 0
         self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=name, protocol=paho.MQTTv5)
@@ -54,6 +55,17 @@ class Client:
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Hands a message over at QoS 1; `confirmed` counts those that the broker has taken."""
         self._client.publish(topic, payload, qos=1, retain=retain)
+
+    def request(self, topic: str, payload: bytes, reply: str, correlation: bytes) -> None:
+        """Publishes what is to be answered on `reply`, with these bytes."""
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        properties.ResponseTopic, properties.CorrelationData = reply, correlation
+        self._client.publish(topic, payload, qos=1, properties=properties)
+
+    def correlations(self, topic: str) -> list[bytes]:
+        """Of what came on a topic, what tells which request it answers."""
+        with self._lock:
+            return [data for where, data in self._correlations if where == topic]
 
     def retain(self, topic: str, payload: bytes) -> None:
         """Leaves a message with the broker for who subscribes later."""
@@ -110,6 +122,9 @@ class Client:
     def _on_message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
         with self._lock:
             self._received.append((message.topic, bytes(message.payload)))
+            data = getattr(message.properties, "CorrelationData", None)
+            if data is not None:
+                self._correlations.append((message.topic, data))
 
     def _on_publish(self, *_: object) -> None:
         self._confirmed += 1

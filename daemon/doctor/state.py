@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import time
@@ -18,7 +17,7 @@ from config.quantities import format_size
 from daemon.assembly import STORE
 from daemon.doctor.disk import store_size
 from daemon.doctor.findings import Doing, Finding, failure, ok, warning
-from daemon.locking import LOCK
+from daemon.locking import holder
 from daemon.retraining import REQUEST
 from daemon.service import ALIVE
 from detector.pipeline import Champions
@@ -43,7 +42,7 @@ def examine(settings: Settings, *, thorough: bool) -> Examination[tuple[int | No
     champions = yield from _bundles(folder)
     yield from _names(settings, champions)
     yield _retraining(settings)
-    daemon = _holder(folder)
+    daemon = holder(folder)
     yield _daemon(folder, daemon)
     return daemon, champions
 
@@ -146,17 +145,6 @@ def _retraining(settings: Settings) -> Finding:
         change = "pip install 'anomalyd[trainer]', set retrain.by: request, or retrain.every: off"
         return failure("retraining", f"needs {', '.join(missing)}, not installed here", change)
     return ok("retraining", "the trainer is installed")
-
-
-def _holder(folder: Path) -> int | None:
-    """The process that holds the state directory, 0 if it does not tell; None: there is none."""
-    with suppress(OSError), (folder / LOCK).open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # given back at once
-        except BlockingIOError:
-            told = file.read(20).strip()
-            return int(told) if told.isdecimal() else 0
-    return None
 
 
 def _daemon(folder: Path, daemon: int | None) -> Finding:

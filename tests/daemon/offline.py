@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from config import Settings
 from config.policies import alert_policy, milliseconds, stream_policy
 from daemon.announcing import Announcer
+from daemon.commands.desk import desk_of
 from daemon.decoding import Decoder
 from daemon.intake import Intake, Message
 from daemon.publisher import Publisher
@@ -63,6 +64,7 @@ def serving(
         connection=wire,
         publisher=publisher,
         announcer=Announcer(settings, publisher, tally, version="1"),
+        desk=desk_of(settings, store, Registry(settings.state_dir), tally, ask=lambda *_: True),
         tally=tally,
         retained_alerts=retained_alerts,
     )

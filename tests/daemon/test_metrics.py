@@ -244,7 +244,7 @@ def test_an_address_may_be_one_of_ipv6() -> None:
 
 def calls(*names: str) -> Iterator[list[object]]:
     """The arguments of these methods' calls in the daemon: literal texts as they are, others None."""
-    for file in sorted((ROOT / "daemon").glob("*.py")):
+    for file in sorted((ROOT / "daemon").rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if not (isinstance(node, ast.Call) and ast.unparse(node.func).endswith(names)):
                 continue

@@ -12,6 +12,7 @@ from config import load
 from config.policies import alert_policy, stream_policy
 from daemon.announcing import Announcer
 from daemon.clock import now
+from daemon.commands.desk import desk_of
 from daemon.decoding import Decoder
 from daemon.intake import CROWD, Intake, Message, Published
 from daemon.publisher import Publisher
@@ -21,6 +22,7 @@ from daemon.tally import Tally
 from daemon.transaction import Transaction
 from detector.machine import Machine
 from detector.pipeline import Champions, Pipeline
+from registry.champions import Registry
 from tests import plant
 from tests.daemon import offline
 from tests.daemon.wire import Wire, connected
@@ -52,6 +54,7 @@ def service(tmp_path: Path, store: Store) -> Callable[[Wire, Intake], Service]:
             connection=wire,
             publisher=publisher,
             announcer=Announcer(settings, publisher, tally, version="1"),
+            desk=desk_of(settings, store, Registry(settings.state_dir), tally, ask=lambda *_: True),
             tally=tally,
             retained_alerts=dict,
         )

@@ -1,0 +1,1 @@
+"""What operators tell the daemon, over MQTT or on the command line, and what it answers."""
