@@ -85,7 +85,7 @@ def finish(
     teller.tell("exporting", machine=one.job.machine)
     files = export(fitted.model)
     if not KINDS[wishes.model.kind].linear:
-        files[warm.FILE] = warm.pack(fitted.model)
+        files[warm.FILE] = warm.pack(fitted.model, fitted.tried)
     difference = compare(fitted.model, files, fitted.windows)
 
     teller.tell("calibrating", machine=one.job.machine)

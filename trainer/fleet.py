@@ -40,10 +40,12 @@ class Fitted:
     """A machine's model, how its loss fell, and the windows that it was fitted on in the end.
 
     Attributes:
+        tried: The model before it was fitted on the validation rows as well.
         begun: Where fitting began, in words, where it might have begun elsewhere.
     """
 
     model: Ensemble
+    tried: Ensemble
     epochs: tuple[Epoch, ...]
     windows: Windows
     begun: str = ""
@@ -138,7 +140,7 @@ def _fit_group(
         [model for model, _ in tried], _repeated(fitted_on, members), _repeated(columns, members)
     )
     outcomes: list[tuple[Prepared, Fitted | Unusable]] = []
-    good: list[tuple[Prepared, list[tuple[Epoch, ...]], _Beginning]] = []
+    good: list[tuple[Prepared, Sequence[tuple[Autoencoder, tuple[Epoch, ...]]], _Beginning]] = []
     for one, some, own, own_falls, beginning in zip(
         group, fitted_on, _by_machine(tried, members), _by_machine(falls, members), begun, strict=True
     ):
@@ -148,7 +150,7 @@ def _fit_group(
         if problem:
             outcomes.append((one, problem))
         else:
-            good.append((one, histories, beginning))
+            good.append((one, own, beginning))
     del fitted_on, validation
     windows = [one.preparation.windows(one.parts.not_held_back) for one, _, _ in good]
     starts = [
@@ -156,7 +158,7 @@ def _fit_group(
         for some, (one, _, beginning) in zip(windows, good, strict=True)
         for autoencoder in _again(one, beginning, some, seeds, wishes)
     ]
-    counts = [best_epoch(epochs).epoch for _, histories, _ in good for epochs in histories]
+    counts = [best_epoch(epochs).epoch for _, own, _ in good for _, epochs in own]
     most = max(counts, default=0)
     models = refit(
         starts,
@@ -170,10 +172,16 @@ def _fit_group(
     )
     columns = [one.fit.columns for one, _, _ in good]
     falls = check_fall(models, _repeated(windows, members), _repeated(columns, members))
-    for (one, histories, beginning), own_models, some, own_falls in zip(
+    for (one, own, beginning), own_models, some, own_falls in zip(
         good, _by_machine(models, members), windows, _by_machine(falls, members), strict=True
     ):
-        fitted = Fitted(Ensemble(tuple(own_models)), mean_epochs(histories), some, beginning.words)
+        fitted = Fitted(
+            model=Ensemble(tuple(own_models)),
+            tried=Ensemble(tuple(member for member, _ in own)),
+            epochs=mean_epochs([epochs for _, epochs in own]),
+            windows=some,
+            begun=beginning.words,
+        )
         outcomes.append((one, next(filter(None, own_falls), None) or fitted))
     return outcomes
 
@@ -193,16 +201,16 @@ def _beginning(one: Prepared, seeds: Sequence[int], validation: Windows, wishes:
     After a change of the machine they may not be: the principal components already know of it.
     """
     drawn = [one.start.draw(seed) for seed in seeds]
-    if not one.warm.members:
+    if not one.warm.tried:
         return _Beginning(drawn, words=one.warm.reason and f"anew, as {one.warm.reason}")
     cold, warm = (
         float(np.mean(learner(each, wishes, seeds).losses(Places.of([validation] * len(seeds)))))
-        for each in (drawn, one.warm.members)
+        for each in (drawn, one.warm.tried)
     )
     losses = f"of a validation loss of {warm:.4g} before any fitting, against {cold:.4g} anew"
     if not warm < cold:
         return _Beginning(drawn, words=f"anew, as the weights of {one.warm.bundle} are {losses}")
-    return _Beginning(one.warm.members, warm=True, words=f"at the weights of {one.warm.bundle}, {losses}")
+    return _Beginning(one.warm.tried, warm=True, words=f"at the weights of {one.warm.bundle}, {losses}")
 
 
 def _again(
@@ -210,7 +218,7 @@ def _again(
 ) -> Sequence[Autoencoder]:
     """Where fitting begins once more, on the validation rows as well."""
     if beginning.warm:
-        return beginning.autoencoders
+        return one.warm.members
     start = begin(windows, wishes.model, seed=wishes.seed, binary=one.start.architecture.binary)
     return [start.draw(seed) for seed in seeds]
 

@@ -121,7 +121,9 @@ def prepare(job: Job, settings: Settings) -> Prepared:
         )
     start = begin(windows, wishes.model, seed=wishes.seed, binary=preparation.binary)
     warm = Warm()
-    if job.learned is not None and not KINDS[wishes.model.kind].linear:
+    if job.learned is not None and KINDS[wishes.model.kind].linear:
+        warm = Warm(reason=f"{wishes.model.kind} finds its best weights at once")
+    elif job.learned is not None:
         code = code_of(job.champion, start.architecture.code, wishes.model)
         if code != start.architecture.code:
             sized = msgspec.structs.replace(wishes.model, code=code)

@@ -33,6 +33,7 @@ class Champion:
         channels: What they stand for that are no plain measurements.
         scaler: What its columns were scaled by.
         model: Its weights.
+        tried: Those that have not seen its validation rows, by which early stopping judges again.
         composed: Whether the same rows were held back from it as are now; see `trainer.dealing`.
     """
 
@@ -41,15 +42,21 @@ class Champion:
     channels: dict[str, Channel]
     scaler: ScalerSpec
     model: Ensemble
+    tried: Ensemble
     composed: bool
 
 
-def pack(model: Ensemble) -> bytes:
-    """The weights as a file of numpy arrays alone: unlike `model.keras`, reading it can run nothing."""
+def pack(model: Ensemble, tried: Ensemble) -> bytes:
+    """The weights as a file of numpy arrays alone: unlike `model.keras`, reading it can run nothing.
+
+    Args:
+        model: The fitted model.
+        tried: See `Champion`.
+    """
     arrays: dict[str, Any] = {
         "architecture": np.frombuffer(msgspec.json.encode(model.architecture), np.uint8)
     }
-    for number, member in enumerate(model.members):
+    for number, member in enumerate((*model.members, *tried.members)):
         arrays |= {f"{number}_{place}": weight for place, weight in enumerate(member.weights)}
     file = io.BytesIO()
     np.savez(file, allow_pickle=False, **arrays)
@@ -62,11 +69,12 @@ def read(bundle: Bundle) -> Champion | None:
     try:
         with np.load(io.BytesIO((bundle.path / FILE).read_bytes()), allow_pickle=False) as file:
             it = msgspec.json.decode(file["architecture"].tobytes(), type=Architecture)
-            count = (len(file.files) - 1) // manifest.model.ensemble
-            members = tuple(
+            of_each = manifest.model.ensemble
+            count = (len(file.files) - 1) // (2 * of_each)
+            members = [
                 Autoencoder(it, tuple(file[f"{number}_{place}"] for place in range(count)))
-                for number in range(manifest.model.ensemble)
-            )
+                for number in range(2 * of_each)
+            ]
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         return None
     return Champion(
@@ -74,7 +82,8 @@ def read(bundle: Bundle) -> Champion | None:
         sensors=manifest.sensors,
         channels=manifest.channels,
         scaler=manifest.scaler,
-        model=Ensemble(members),
+        model=Ensemble(tuple(members[:of_each])),
+        tried=Ensemble(tuple(members[of_each:])),
         composed=manifest.composition is not None,
     )
 
@@ -85,11 +94,13 @@ class Warm:
 
     Attributes:
         bundle: Whose.
-        members: Them, as they fit the new columns; empty: it may not.
+        tried: Where it is tried out how long to fit, as they fit the new columns; empty: it may not.
+        members: Where fitting begins once that is known.
         reason: Why not, in words.
     """
 
     bundle: str = ""
+    tried: tuple[Autoencoder, ...] = ()
     members: tuple[Autoencoder, ...] = ()
     reason: str = ""
 
@@ -128,7 +139,10 @@ def warm_start(
     if any(differs.values()):
         first = next(name for name, differ in differs.items() if differ)
         return Warm(reason=f"{first} differs from {champion.bundle}'s")
-    return Warm(champion.bundle, rescaled(champion, fit.scaler))
+    tried, members = (
+        rescaled(each, champion.scaler, fit.scaler) for each in (champion.tried, champion.model)
+    )
+    return Warm(champion.bundle, tried, members)
 
 
 PARTS = {
@@ -142,12 +156,12 @@ PARTS = {
 }
 
 
-def rescaled(champion: Champion, scaler: ScalerSpec) -> tuple[Autoencoder, ...]:
-    """The members as they would be, had they been fitted on columns that are scaled like this.
+def rescaled(model: Ensemble, before: ScalerSpec, scaler: ScalerSpec) -> tuple[Autoencoder, ...]:
+    """The members as they would be, had they been fitted on columns that are scaled in another way.
 
     Exactly for dense ones whose columns are scaled by straight lines; others stay as they are.
     """
-    before, members = champion.scaler, champion.model.members
+    members = model.members
     if members[0].architecture.kind != "dense" or before.curves or scaler.curves:
         return members
     factor = np.divide(scaler.scale, before.scale)
