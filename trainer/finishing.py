@@ -84,7 +84,7 @@ def finish(
     wishes, verdict, parts = settings.trainer, one.verdict, one.parts
     teller.tell("exporting", machine=one.job.machine)
     files = export(fitted.model)
-    if not KINDS[wishes.model.kind].linear:
+    if one.job.learned is not None and not KINDS[wishes.model.kind].linear:
         files[warm.FILE] = warm.pack(fitted.model, fitted.tried)
     difference = compare(fitted.model, files, fitted.windows)
 
@@ -180,8 +180,9 @@ def _held_back(detector: Detector, parts: Parts, policy: AlertPolicy) -> HeldBac
         return HeldBack(errors, _days(sum(map(len, errors)), detector.manifest), policy, fitted)
 
     vouched = Openings(replayed_errors(detector, parts.vouched, policy), policy).quiet
+    lately = Openings(replayed_errors(detector, parts.lately, policy), policy).above(parts.alarmed)
     held_back = of(parts.calibration, of(parts.not_held_back))
-    return dataclasses.replace(held_back, least=max(0.0, vouched))
+    return dataclasses.replace(held_back, least=max(0.0, vouched), lately=max(0.0, lately))
 
 
 def _days(windows: int, manifest: Manifest) -> float:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, TypeVar
 
+import msgspec
 import numpy as np
 
 from trainer.autoencoder import Autoencoder, Ensemble
@@ -219,7 +220,10 @@ def _again(
     """Where fitting begins once more, on the validation rows as well."""
     if beginning.warm:
         return one.warm.members
-    start = begin(windows, wishes.model, seed=wishes.seed, binary=one.start.architecture.binary)
+    it, model = one.start.architecture, wishes.model
+    if one.job.learned is not None:  # a retraining that begins at both needs them to be of one size
+        model = msgspec.structs.replace(model, code=it.code)
+    start = begin(windows, model, seed=wishes.seed, binary=it.binary)
     return [start.draw(seed) for seed in seeds]
 
 

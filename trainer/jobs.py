@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from config.policies import milliseconds
+from config.policies import milliseconds, operation_policy
+from detector.modes import running
 from trainer.dealing import deal
 from trainer.inputs import Fit, fit_inputs
 from trainer.look import window_spec
@@ -93,8 +94,12 @@ def prepare(job: Job, settings: Settings) -> Prepared:
     started = time.monotonic()
     wishes = settings.trainer
     interval = settings.readings.interval
+    histories = job.histories
+    if job.learned is None:
+        operation = operation_policy(settings)
+        histories = [history.rows(running(history, operation)) for history in histories]
     verdict = check(
-        job.histories,
+        histories,
         wishes,
         interval=None if interval is None else milliseconds(interval),
         channels=settings.readings.channels,
@@ -102,14 +107,18 @@ def prepare(job: Job, settings: Settings) -> Prepared:
     if verdict.errors or verdict.grid is None:
         raise Unusable(*verdict.errors)
     limits = settings.sensors.limits
-    used = tuple(within(history.normal().select(verdict.kept), limits) for history in job.histories)
+    used = tuple(within(history.normal().select(verdict.kept), limits) for history in histories)
     spec = window_spec(wishes)
     counters = {name for name, channel in settings.readings.channels.items() if channel.kind == "counter"}
     if job.learned is None:
         parts = with_gate_apart(split(used, wishes.calibration_share), verdict.grid, spec, counters)
     else:
-        vouched = tuple(within(one.select(verdict.kept), limits) for one in job.learned.vouched)
-        parts = replace(deal(used, wishes.calibration_share, verdict.grid, spec, counters), vouched=vouched)
+        vouched, lately = (
+            tuple(within(one.select(verdict.kept), limits) for one in some)
+            for some in (job.learned.vouched, job.learned.lately)
+        )
+        dealt = deal(used, wishes.calibration_share, verdict.grid, spec, counters)
+        parts = replace(dealt, vouched=vouched, lately=lately, alarmed=job.learned.alarmed)
     fit = fit_inputs(parts.not_held_back, settings.readings.channels, wishes, verdict.grid)
     preparation = Preparation(verdict.grid, spec, fit.inputs)
     windows = preparation.windows(parts.fit)

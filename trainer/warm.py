@@ -1,4 +1,8 @@
-"""A retraining may begin at the champion's weights: what is written of them, and where they fit."""
+"""A retraining may begin at the champion's weights: what is written of them, and where they fit.
+
+That is at those of another retraining: what is held back now was held back from it too, as
+`trainer.dealing` has it, but was not from a training on recordings.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +38,6 @@ class Champion:
         scaler: What its columns were scaled by.
         model: Its weights.
         tried: Those that have not seen its validation rows, by which early stopping judges again.
-        composed: Whether the same rows were held back from it as are now; see `trainer.dealing`.
     """
 
     bundle: str
@@ -43,7 +46,6 @@ class Champion:
     scaler: ScalerSpec
     model: Ensemble
     tried: Ensemble
-    composed: bool
 
 
 def pack(model: Ensemble, tried: Ensemble) -> bytes:
@@ -84,7 +86,6 @@ def read(bundle: Bundle) -> Champion | None:
         scaler=manifest.scaler,
         model=Ensemble(tuple(members[:of_each])),
         tried=Ensemble(tuple(members[of_each:])),
-        composed=manifest.composition is not None,
     )
 
 
@@ -124,9 +125,7 @@ def warm_start(
     if wishes.warm_start == "off":
         return Warm(reason="trainer.model.warm_start is off")
     if champion is None:
-        return Warm(reason="no champion has kept its weights")
-    if not champion.composed:
-        return Warm(reason=f"rows that are held back now were not held back from {champion.bundle}")
+        return Warm(reason="the champion is not of a retraining that has kept its weights")
     before = champion.model
     differs = {
         "the sensors": (champion.sensors, champion.channels) != (sensors, fit.channels),
