@@ -167,6 +167,8 @@ def _print(turns: list[dict[str, Any]], *, as_json: bool) -> None:
         word = "promoted" if turn["promoted"] else "not promoted"
         click.echo(f"{turn['machine'] or 'shared'}: {word}: {turn['text']}")
         print_lines(composed(turn["composition"]))
+        if turn.get("begun"):
+            print_lines([("fitted", turn["begun"])])
 
 
 def _turn(gathered: Gathered, settings: Settings, request: Request) -> dict[str, Any]:
@@ -223,7 +225,8 @@ def _turn(gathered: Gathered, settings: Settings, request: Request) -> dict[str,
         if error.code is not Exit.DATA:
             raise
         return without_bundle("unusable_history", str(error))
-    return summary(turn) | {"composition": learned.composition}
+    begun = turn.trained.manifest.model.begun
+    return summary(turn) | {"composition": learned.composition, "begun": begun}
 
 
 def _with_brief_report(settings: Settings) -> Settings:

@@ -65,6 +65,7 @@ class Model(Section, frozen=True):
     epochs: AtLeastOne = 100
     batch_size: AtLeastOne = 64
     patience: AtLeastOne = 8
+    warm_start: Literal["auto", "off"] = "auto"
 
 
 def _of(option: str, *methods: str) -> Rule:
@@ -175,7 +176,7 @@ class Retrain(Section, frozen=True):
     min_readings: AtLeastOne = 1000
     max_readings: AtLeastOne = 200_000
     margin: DurationOrAuto = "auto"
-    remember: Annotated[int, Limits(ge=0)] = 10_000
+    remember: Annotated[int, Limits(ge=0)] = 20_000
     max_time: Annotated[DurationOrOff, After(between(timedelta(seconds=1)))] = timedelta(hours=6)
     max_memory: Annotated[SizeOrOff, After(_check_memory)] = 4 * 1024**3
     max_cpus: AtLeastOne | None = None

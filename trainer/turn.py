@@ -9,6 +9,7 @@ from config.policies import milliseconds
 from detector.manifest import Asked
 from registry.bundle import BundleError, load, new_id
 from registry.turns import Record
+from trainer import warm
 from trainer.export import ExportDiffers
 from trainer.gate import Decision, Reason
 from trainer.grounds import grounds, newest_of
@@ -89,7 +90,8 @@ def take_turn(
     """
     registry.prepare()
     asked = Asked(request.by, request.reason) if request else None
-    job = Job(histories, machine, source, new_id(now), learned, asked)
+    champion = _model_of(registry, machine) if learned is not None else None
+    job = Job(histories, machine, source, new_id(now), learned, asked, champion)
     try:
         trained = train(job, settings=settings, created_at=now, progress=progress)
     except (Unusable, ExportDiffers) as error:
@@ -238,6 +240,17 @@ def _write_down_failure(
         source=job.source,
         asked=job.asked,
     )
+
+
+def _model_of(registry: Registry, machine: str | None) -> warm.Champion | None:
+    """The weights of what serves the machine now, where they are kept."""
+    serving = registry.champion_of(machine)
+    if serving is None:
+        return None
+    try:
+        return warm.read(registry.read(serving))
+    except BundleError:
+        return None
 
 
 def champion_of(registry: Registry, machine: str | None) -> Detector | None:
