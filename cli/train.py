@@ -32,6 +32,7 @@ from registry.turns import Outcome
 from trainer.wording import DAY, counted, duration, listed
 
 if TYPE_CHECKING:
+    from registry.requests import Request
     from registry.turns import Record
     from trainer.composition import Learned
     from trainer.export import ExportDiffers
@@ -212,6 +213,7 @@ def turn_of(
     settings: Settings,
     machine: str | None,
     source: tuple[str, ...],
+    request: Request | None = None,
     learned: Learned | None = None,
 ) -> Turn:
     """Takes a turn with progress.
@@ -232,6 +234,7 @@ def turn_of(
                 machine=machine,
                 source=source,
                 now=datetime.now(UTC),
+                request=request,
                 learned=learned,
                 progress=tell,
             )

@@ -52,7 +52,7 @@ def turns(turn: str | None, config: Path | None, *, as_json: bool) -> None:
 
 
 def _cells(record: Record) -> tuple[str, ...]:
-    asked = record.asked["by"] if record.asked else "train"
+    asked = record.asked.by if record.asked else "train"
     return record.id, record.machine or "all", str(asked), record.outcome, record.reason
 
 
@@ -80,8 +80,8 @@ def _described(record: Record, found: Turns) -> Iterator[tuple[str, str]]:
     yield "taken", record.at
     yield "serves", record.machine or "all machines without a bundle of their own"
     if record.asked:
-        reason = record.asked.get("reason")
-        yield "asked by", f"{record.asked['by']}{f': {reason}' if reason else ''}"
+        reason = record.asked.reason
+        yield "asked by", f"{record.asked.by}{f': {reason}' if reason else ''}"
     yield "bundle", record.bundle or "none"
     yield "champion", record.champion or "none"
     yield "decision", f"{record.outcome}, {record.reason}: {record.text}"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from detector.composition import Composition
+from detector.manifest import Asked
 from registry.files import write_whole
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     bundle: str | None = None
     champion: str | None = None
     criteria: tuple[Criterion, ...] = ()
-    asked: dict[str, Any] | None = None
+    asked: Asked | None = None
     source: tuple[str, ...] = ()
     composition: Composition | None = None
     notes: tuple[str, ...] = ()

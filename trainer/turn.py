@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from config.policies import milliseconds
+from detector.manifest import Asked
 from registry.bundle import BundleError, load, new_id
 from registry.turns import Record
 from trainer.export import ExportDiffers
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from detector.history import History
     from detector.scoring import Detector
     from registry.champions import Registry
+    from registry.requests import Request
     from trainer.composition import Learned
     from trainer.finishing import Trained
 
@@ -61,6 +63,7 @@ def take_turn(
     machine: str | None,
     source: tuple[str, ...],
     now: datetime,
+    request: Request | None = None,
     learned: Learned | None = None,
     progress: Callable[[Stage], None] = lambda _: None,
 ) -> Turn:
@@ -75,6 +78,7 @@ def take_turn(
         machine: Whom it serves; None: every machine without a bundle of its own.
         source: Where the histories came from, for people.
         now: When the bundle is made.
+        request: Who asked for a retraining, and why; None: it is a training from files.
         learned: How the histories were composed, and what else is stored; None: they are recordings.
         progress: Is told at every stage and after every epoch.
 
@@ -84,7 +88,8 @@ def take_turn(
         OSError: The disk refuses; where it can be known before, it is.
     """
     registry.prepare()
-    job = Job(histories, machine, source, new_id(now), learned)
+    asked = Asked(request.by, request.reason) if request else None
+    job = Job(histories, machine, source, new_id(now), learned, asked)
     try:
         trained = train(job, settings=settings, created_at=now, progress=progress)
     except (Unusable, ExportDiffers) as error:
@@ -177,6 +182,7 @@ def _judge(
         bundle=bundle,
         champion=before,
         source=manifest.history.source,
+        asked=manifest.asked,
         composition=learned.composition if learned else None,
         notes=tuple(notes),
         seconds={"fit": round(manifest.metrics["seconds"], 3)},
@@ -230,6 +236,7 @@ def _write_down_failure(
         registry=registry,
         now=now,
         source=job.source,
+        asked=job.asked,
     )
 
 

@@ -67,8 +67,8 @@ def _head(record: Record) -> Iterator[str]:
 def _asked(record: Record) -> str:
     if record.asked is None:
         return "A person trained it from files."
-    reason = f": {record.asked['reason']}" if record.asked.get("reason") else ""
-    return f"Asked for by {record.asked.get('by', 'nobody')}{reason}."
+    reason = f": {record.asked.reason}" if record.asked.reason else ""
+    return f"Asked for by {record.asked.by}{reason}."
 
 
 def _criteria(record: Record) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from config.settings import Settings
+    from detector.manifest import Asked
     from registry.champions import Registry
     from trainer.composition import Learned
     from trainer.gate import Decision
@@ -58,6 +59,7 @@ def write_down_none(
     registry: Registry,
     now: datetime,
     source: tuple[str, ...] = ("store",),
+    asked: Asked | None = None,
 ) -> Record:
     """Writes down a turn that ended before there was a challenger; see `write_down`."""
     record = Record(
@@ -68,6 +70,7 @@ def write_down_none(
         reason=reason,
         text=text,
         source=source,
+        asked=asked,
         composition=learned.composition if learned else None,
     )
     return write_down(record, None, settings, registry)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from config.settings import Settings
     from detector.history import History
+    from detector.manifest import Asked
     from detector.scoring import Detector
     from registry.champions import Challenger, Registry
     from trainer.composition import Learned
@@ -37,6 +38,7 @@ def settle(
     registry: Registry,
     now: datetime,
     by_person: bool = False,
+    asked: Asked | None = None,
 ) -> Record | None:
     """Decides about a challenger whose time beside the champion is over.
 
@@ -51,6 +53,7 @@ def settle(
         registry: Has the challenger.
         now: The present time.
         by_person: Whether a person asks for the turn.
+        asked: Who asks, and why.
 
     Returns:
         What was written down; None: nothing waits that keeps a new challenger from being made.
@@ -81,6 +84,8 @@ def settle(
         bundle=waiting.bundle,
         champion=before,
         source=("store",),
+        asked=asked,
+        composition=learned.composition,
     )
     if not over:
         return record  # nothing happened: not worth a page

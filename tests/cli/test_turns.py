@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from detector.manifest import Asked
 from registry.champions import Registry
 from registry.turns import Criterion, Outcome, Record, Turns, Unit, Verdict
 from tests import plant
@@ -54,7 +55,7 @@ def state(config: Path, tmp_path: Path) -> Path:
         outcome=Outcome.NONE,
         reason="too_few_readings",
         text="no machine has 1000 readings",
-        asked={"by": "drift", "reason": "flow has moved"},
+        asked=Asked("drift", "flow has moved"),
     )
     turns.add(none, None, most=9)
     return state

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from detector.manifest import Asked
 from registry.turns import Criterion, Outcome, Record, Turns, Unit, UnknownTurn, Verdict
 
 CRITERION = Criterion(
@@ -27,7 +28,7 @@ def record(name: str, bundle: str | None = None, reason: str = "passed") -> Reco
         text="better",
         bundle=bundle,
         criteria=(CRITERION,),
-        asked={"by": "drift", "reason": "flow has moved"},
+        asked=Asked("drift", "flow has moved"),
     )
 
 
