@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from bench.stage import Plant
 from config import load
-from config.policies import alert_policy, health_policy, stream_policy
+from config.policies import alert_policy, health_policy, operation_policy, stream_policy
 from daemon import logs
 from daemon.announcing import Announcer
 from daemon.clock import now
@@ -64,6 +64,7 @@ class Inside:
             stream=stream_policy(settings),
             alerts=alert_policy(settings),
             health=health_policy(settings),
+            operation=operation_policy(settings),
         )
         self.store = Store(plant.store, durability=settings.store.durability)
         self.announcer = Announcer(settings, publisher, tally, version="bench")

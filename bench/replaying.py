@@ -20,7 +20,7 @@ import pandas as pd
 from bench.results import Ratio, Result, Table
 from bench.stage import ROOT, START, Plant, names, progress, values
 from config import load
-from config.policies import alert_policy, health_policy, stream_policy
+from config.policies import alert_policy, health_policy, operation_policy, stream_policy
 from config.training import History as HistorySettings
 from detector.events import Scored
 from detector.history import History, segments, windows
@@ -194,6 +194,7 @@ def parts(plant: Plant, few: Path, csv: Path, parquet: Path, rows: int) -> dict[
         stream=stream_policy(settings),
         alerts=alert_policy(settings),
         health=health_policy(settings),
+        operation=operation_policy(settings),
     )
     found = {}
     assert sum(map(len, read_pieces([few], HistorySettings()))) == FEW  # the first time, libraries are loaded

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,10 +10,11 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from cli.commanding import asking, by_option, note_option, send
+from cli.commanding import asking, by_option, machine_argument, note_option, send
 from cli.exits import CommandError, Exit
-from cli.options import config_option, json_option
+from cli.options import Duration, config_option, json_option
 from cli.tables import print_table
+from config.quantities import format_duration
 
 if TYPE_CHECKING:
     from daemon.commands.asking import AlertRow, Asking
@@ -22,9 +24,9 @@ SHOWN = 50  # alerts in the list, unless more are asked for
 SHORT = 8  # characters of an id that are shown: enough to tell a plant's alerts apart
 
 
-@click.group(short_help="List and label alerts.")
+@click.group(short_help="List, acknowledge, shelve and label alerts.")
 def alerts() -> None:
-    """List and label alerts; the daemon obeys within a second, or when it starts."""
+    """List, acknowledge, shelve and label alerts; a daemon obeys within a second, or when it starts."""
 
 
 @alerts.command("list")
@@ -75,6 +77,60 @@ def _cells(row: AlertRow) -> tuple[str, ...]:
 
     closed = "open" if row.closed_at is None else iso(row.closed_at)
     return row.id[:SHORT], row.machine, iso(row.opened_at), closed, row.label or "-"
+
+
+@alerts.command()
+@click.argument("alert")
+@by_option
+@note_option
+@config_option
+@json_option
+def ack(alert: str, by: str, note: str, config: Path | None, *, as_json: bool) -> None:
+    """Say that an open alert is known of: it is not repeated until it gets more severe.
+
+    ALERT is the first characters of its id, or the name of a machine, for the alert that it has.
+    """
+    from daemon.commands.command import Ack
+
+    with asking(config) as (store, folder):
+        machine, named = _whose(store, alert)
+        send(lambda: Ack(alert=named, by=by, note=note), store, folder, machine, as_json=as_json)
+
+
+@alerts.command()
+@machine_argument
+@click.argument("lasting", type=Duration(above_zero=True), metavar="TIME")
+@by_option
+@note_option
+@config_option
+@json_option
+def shelve(
+    machine: str, lasting: timedelta, by: str, note: str, config: Path | None, *, as_json: bool
+) -> None:
+    """Publish no alerts of a machine for a TIME such as 2h; what is open then is published."""
+    from daemon.commands.command import Shelve
+
+    with asking(config) as (store, folder):
+        send(
+            lambda: Shelve(lasting=format_duration(lasting), by=by, note=note),
+            store,
+            folder,
+            machine,
+            as_json=as_json,
+        )
+
+
+@alerts.command()
+@machine_argument
+@by_option
+@config_option
+@json_option
+def unshelve(machine: str, by: str, config: Path | None, *, as_json: bool) -> None:
+    """Publish a machine's alerts again."""
+    from daemon.commands.command import Unshelve
+
+    with asking(config) as (store, folder):
+        send(lambda: Unshelve(by=by), store, folder, machine, as_json=as_json)
 
 
 _alert = click.argument("alert", required=False)
@@ -142,6 +198,18 @@ def _label(
             found = find(store, alert, machine)
             machine, told["alert"] = found.machine, found.id
         send(make, store, folder, machine, as_json=as_json)
+
+
+def _whose(store: Asking, alert: str) -> tuple[str, str | None]:
+    """A machine, and its alert; None: the one that is open."""
+    for name, snapshot in store.machines():
+        silence = None if snapshot is None else snapshot.silence
+        if name == alert:
+            return name, None
+        if silence is not None and silence.id.startswith(alert):  # no row tells of it
+            return name, silence.id
+    found = find(store, alert)
+    return found.machine, found.id
 
 
 def find(store: Asking, begin: str, machine: str | None = None) -> AlertRow:

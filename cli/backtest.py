@@ -30,6 +30,7 @@ from detector.alerts import AlertPolicy
 from detector.events import Event
 from detector.health import HealthPolicy
 from detector.history import History
+from detector.modes import OperationPolicy
 from detector.pipeline import Champions, Pipeline
 from detector.replay import replay
 from detector.scoring import Detector
@@ -60,6 +61,7 @@ class Policies:
     stream: StreamPolicy
     alerts: AlertPolicy
     health: HealthPolicy
+    operation: OperationPolicy
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -153,9 +155,14 @@ def replayed(
         BundleError: A bundle was damaged meanwhile.
         CommandError: The system has ended a process.
     """
-    from config.policies import alert_policy, health_policy, stream_policy
+    from config.policies import alert_policy, health_policy, operation_policy, stream_policy
 
-    policies = Policies(stream_policy(settings), alert_policy(settings), health_policy(settings))
+    policies = Policies(
+        stream_policy(settings),
+        alert_policy(settings),
+        health_policy(settings),
+        operation_policy(settings),
+    )
     rows = max(1, sum(len(machine.recording) for machine in machines))
     if processes is None:
         processes = min(len(os.sched_getaffinity(0)), rows // WORTH_A_PROCESS)
@@ -204,6 +211,7 @@ def _blocks(
         stream=policies.stream,
         alerts=policies.alerts,
         health=policies.health,
+        operation=policies.operation,
     )
     for history in recording.blocks():
         yield history, list(replay([history], pipeline))

@@ -22,6 +22,7 @@ COMMANDS = {  # in the order of a newcomer's path
     "retrain": "cli.retrain",
     "models": "cli.models",
     "alerts": "cli.alerts",
+    "machines": "cli.machines",
     "labels": "cli.labels",
     "dead-letters": "cli.dead_letters",
     "demo": "cli.demo",

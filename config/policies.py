@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from detector.alerts import AlertPolicy
 from detector.health import HealthPolicy
+from detector.modes import OperationPolicy
 from detector.stream import StreamPolicy
 
 if TYPE_CHECKING:
@@ -58,3 +59,9 @@ def health_policy(settings: Settings) -> HealthPolicy:
         ignored=frozenset(sensors.ignore),
         leave_out=sensors.leave_out,
     )
+
+
+def operation_policy(settings: Settings) -> OperationPolicy:
+    """When machines run."""
+    operation = settings.operation
+    return OperationPolicy(running_when=operation.running_when, settle=milliseconds(operation.settle))

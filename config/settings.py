@@ -11,7 +11,7 @@ from config.connection import Mqtt
 from config.problems import UnmetError, shown
 from config.quantities import format_duration
 from config.section import File, Section, rule
-from config.streams import Alerts, Log, Metrics, Readings, Scores, Sensors, State, Status, Store
+from config.streams import Alerts, Log, Metrics, Operation, Readings, Scores, Sensors, State, Status, Store
 from config.topics import may_meet
 from config.training import Bundles, History, Retrain, Trainer
 
@@ -28,6 +28,7 @@ class Settings(Section, frozen=True):
     alerts: Alerts = Alerts()
     sensors: Sensors = Sensors()
     commands: Commands = Commands()
+    operation: Operation = Operation()
     store: Store = Store()
     history: History = History()
     trainer: Trainer = Trainer()

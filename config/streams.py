@@ -15,6 +15,7 @@ from config.quantities import Duration, DurationOrAuto, DurationOrOff, Positive,
 from config.section import After, AtLeastOne, Before, Limits, Schema, Section, Share, Text, rule
 from config.topics import MachineTopic, PlainTopic
 from detector.alerts import MAX_OPEN_WITHIN
+from detector.expression import Expression, ExpressionError, parse
 from detector.kinds import ChannelKind
 
 
@@ -183,6 +184,29 @@ class Sensors(Section, frozen=True):
     limits: Mapping[Text, RangeOfTwo] = {}
     ignore: tuple[Text, ...] = ()
     leave_out: bool = True
+
+
+def _read_condition(value: object) -> object:
+    if value is None or isinstance(value, Expression):
+        return value
+    if not isinstance(value, str):
+        raise UnmetError("must be a condition in quotes", hint='such as "speed > 50"')
+    try:
+        return parse(value)
+    except ExpressionError as error:
+        raise UnmetError(
+            f"must be a condition such as speed > 50 and not cleaning, but it {error}"
+        ) from error
+
+
+Condition = Annotated[Expression | None, Before(_read_condition), Schema({"type": ["string", "null"]})]
+
+
+class Operation(Section, frozen=True):
+    """When a machine runs; while it does not, nothing is scored and nothing learned."""
+
+    running_when: Condition = None
+    settle: Duration = timedelta(minutes=1)
 
 
 class Store(Section, frozen=True):

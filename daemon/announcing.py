@@ -13,6 +13,7 @@ from detector.alerts import Change
 from detector.events import (
     AlertChanged,
     ClockFailed,
+    ModeOrdered,
     NotScored,
     ReadingDropped,
     Scored,
@@ -22,6 +23,7 @@ from detector.events import (
     ValueIgnored,
 )
 from detector.health import Health
+from detector.modes import Mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -71,6 +73,8 @@ class Announcer:
                 log.debug("window_not_scored", machine=event.machine, reason=event.reason)
             elif isinstance(event, StateChanged):
                 self._changed(event)
+            elif isinstance(event, ModeOrdered):
+                self._mode(event)
             else:
                 self._alert(event)
 
@@ -80,13 +84,20 @@ class Announcer:
             at = payloads.iso(event.at)
             structlog.get_logger().info("state_changed", machine=event.machine, state=event.state, at=at)
 
+    def _mode(self, event: ModeOrdered) -> None:
+        ordered, at = event.begun, payloads.iso(event.at)
+        mode, by = (Mode.RUNNING, "") if ordered is None else (ordered.mode, ordered.by)
+        structlog.get_logger().info("mode_ordered", machine=event.machine, mode=mode, at=at, by=by)
+
     def _alert(self, event: AlertChanged | SilenceChanged) -> None:
         """Logs an alert event."""
         self._tally.figures.alerts[event.change] += 1
         about: dict[str, object] = {"reason": "silence"}
         if isinstance(event, AlertChanged):
-            sensor = event.sensors[0].sensor
+            sensor = event.sensors[0].sensor if event.sensors else None
             about = {"reason": "anomaly", "severity": event.severity, "score": event.score, "sensor": sensor}
+        if event.hidden:
+            about["shelved"] = True
         structlog.get_logger().warning(
             ALERT_EVENTS[event.change],
             machine=event.machine,

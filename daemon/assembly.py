@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from config import ConfigError, load, read_password
-from config.policies import alert_policy, health_policy, milliseconds, stream_policy
+from config.policies import alert_policy, health_policy, milliseconds, operation_policy, stream_policy
 from daemon import failpoints, logs, payloads
 from daemon.announcing import Announcer
 from daemon.clock import now
@@ -304,6 +304,7 @@ def _pipeline(settings: Settings, champions: Champions) -> Pipeline:
         stream=stream_policy(settings),
         alerts=alert_policy(settings),
         health=health_policy(settings),
+        operation=operation_policy(settings),
     )
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from detector.channels import GOOD_CATEGORY, is_category, number_of
+from detector.categories import GOOD_CATEGORY, is_category, number_of
 from detector.reading import Reading
 
 if TYPE_CHECKING:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable
 
+    from detector.events import ModeOrdered
+
 # Columns as the fields of `Label`.
 READ = "SELECT machine, kind, start, end, noted_at, by, note, code, alert FROM labels"
 WRITE = (
@@ -26,6 +28,16 @@ DELETE = "DELETE FROM labels WHERE machine = ? AND kind = ? AND start = ?"
 def write(database: sqlite3.Connection, labels: Iterable[Label]) -> None:
     """Notes labels, each in place of the one of its machine, kind and start."""
     database.executemany(WRITE, [astuple(label) for label in labels])
+
+
+def labelled(event: ModeOrdered) -> list[Label]:
+    """A mode that ends, and one that begins, as labels: nothing is learned from that time."""
+    both = ((event.ended, event.at), (event.begun, None))
+    return [
+        Label(event.machine, LabelKind(one.mode.value), one.start, end, one.at, one.by, one.note)
+        for one, end in both
+        if one is not None
+    ]
 
 
 def delete(database: sqlite3.Connection, keys: Iterable[tuple[str, LabelKind, int]]) -> None:

@@ -122,7 +122,7 @@ class DaemonCollector(Collector):
         states = {state: found[state] for state in (*MachineState, JUST_HEARD)}
         yield _gauges("machines", "Machines, by their state.", "state", states)
         alerts = sum(
-            (machine.alerts.alert is not None) + (machine.silence is not None) for machine in machines
+            (machine.alerts.alert is not None) + (machine.silence.alert is not None) for machine in machines
         )
         yield _gauge("alerts_open", "Alerts that are open.", alerts)
         unhealthy = Counter(one.health for machine in machines for one in machine.unhealthy.values())

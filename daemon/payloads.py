@@ -11,8 +11,9 @@ from detector.alerts import OpenAlert
 from detector.events import SensorChanged, SilenceChanged
 
 if TYPE_CHECKING:
-    from detector.alerts import OpenSilence
+    from detector.alerts import Acknowledged, OpenSilence
     from detector.events import AlertChanged, Scored, StateChanged
+    from detector.modes import Ordered
     from detector.pipeline import Champions
 
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC; with a time zone it would be written as +00:00
@@ -42,7 +43,9 @@ def alert(event: AlertChanged) -> bytes:
             "opened_at": iso(event.opened_at),
             "score": event.score,
             "peak_score": event.peak_score,
-            "reconstruction_error": _digits(event.reconstruction_error),
+            "reconstruction_error": None
+            if event.reconstruction_error is None
+            else _digits(event.reconstruction_error),
             "threshold": _digits(event.threshold),
             "sensors": [
                 {
@@ -53,10 +56,12 @@ def alert(event: AlertChanged) -> bytes:
                 }
                 for part in event.sensors
             ],
-            "coverage": round(event.coverage, 4),
+            "coverage": None if event.coverage is None else round(event.coverage, 4),
             "imputed": event.imputed,
             "model": event.model,
             "reason": "anomaly",
+            "acknowledged": _acknowledged(event.acknowledged),
+            "mode": event.mode,
         }
     )
 
@@ -80,6 +85,7 @@ def silence(event: SilenceChanged) -> bytes:
             "imputed": [],
             "model": event.model,
             "reason": "silence",
+            "acknowledged": _acknowledged(event.acknowledged),
         }
     )
 
@@ -131,6 +137,8 @@ def state(event: StateChanged) -> bytes:
                 {"sensor": one.sensor, "health": one.health, "since": iso(one.since)} for one in event.sensors
             ],
             "model": event.model,
+            "shelved_until": None if event.shelf is None else iso(event.shelf.until),
+            "mode": _ordered(event.ordered),
         }
     )
 
@@ -160,7 +168,20 @@ def _open(alert: OpenAlert | OpenSilence | None) -> dict[str, Any] | None:
         "severity": alert.severity if isinstance(alert, OpenAlert) else "warning",
         "peak_score": alert.peak_score if isinstance(alert, OpenAlert) else None,
         "reason": "anomaly" if isinstance(alert, OpenAlert) else "silence",
+        "acknowledged": _acknowledged(alert.acknowledged),
     }
+
+
+def _acknowledged(by: Acknowledged | None) -> dict[str, Any] | None:
+    return None if by is None else {"at": iso(by.at), "by": by.by, "note": by.note}
+
+
+def _ordered(mode: Ordered | None) -> dict[str, Any] | None:
+    """What somebody has ordered a machine to be; None: nothing."""
+    if mode is None:
+        return None
+    until = None if mode.until is None else iso(mode.until)
+    return {"mode": mode.mode, "at": iso(mode.at), "until": until, "by": mode.by, "note": mode.note}
 
 
 def _digits(number: float) -> float:

@@ -16,6 +16,7 @@ from daemon.decoding import Refusal, RefusalReason
 from daemon.failpoints import failpoint
 from daemon.following import follow, read
 from daemon.intake import Connected, Disconnected, Published, Subscribed, Unsubscribed
+from daemon.labelling import labelled
 from daemon.link import Link
 from daemon.notify import notify
 from daemon.publisher import stored
@@ -24,7 +25,7 @@ from daemon.replaying import Replaying
 from daemon.transaction import Transaction
 from daemon.upkeep import Upkeep
 from detector.alerts import Change
-from detector.events import AlertChanged, SensorChanged, SilenceChanged, StateChanged
+from detector.events import AlertChanged, ModeOrdered, SensorChanged, SilenceChanged, StateChanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -358,14 +359,18 @@ class Service:
     def _record(self, events: list[Event], transaction: Transaction) -> None:
         """Fills the transaction with what the events leave behind."""
         for event in events:
-            if isinstance(event, AlertChanged | SilenceChanged | SensorChanged):
+            if isinstance(event, SensorChanged) or (
+                isinstance(event, AlertChanged | SilenceChanged) and not event.hidden
+            ):
                 transaction.outgoing.append(self._announcer.outgoing(event))
             if isinstance(event, AlertChanged):
                 if event.change is Change.OPENED:
                     transaction.opened.append((event.machine, event.id, event.opened_at))
                 elif event.change is Change.CLOSED:
                     transaction.closed.append((event.id, event.at))
-            if isinstance(event, StateChanged | SilenceChanged | SensorChanged):
+            elif isinstance(event, ModeOrdered):
+                transaction.labels += labelled(event)
+            if isinstance(event, StateChanged | SilenceChanged | SensorChanged | ModeOrdered):
                 transaction.touched.add(event.machine)
         for name in transaction.touched:
             machine = self.pipeline.machine(name)

@@ -85,6 +85,6 @@ class Upkeep:
             machine.name
             for machine in pipeline.machines()
             if machine.name not in known
-            and (machine.heard_at or before) < before
+            and (machine.silence.heard_at or before) < before
             and machine.alerts.alert is None
         ]

@@ -62,14 +62,42 @@ class AlertPolicy:
 MAX_OPEN_WITHIN = 64  # the scores of so many windows are stored with every step
 
 
+class Acknowledged(msgspec.Struct, frozen=True, gc=False):
+    """Somebody has seen an alert: it is not repeated until it becomes more severe.
+
+    Attributes:
+        at: When, by this host's clock.
+        by: Who; empty: nobody is named.
+        note: In their words.
+    """
+
+    at: int
+    by: str = ""
+    note: str = ""
+
+
+class Shelf(msgspec.Struct, frozen=True, gc=False):
+    """For a time nobody wants to hear of a machine's alerts; times by this host's clock."""
+
+    until: int
+    at: int
+    by: str = ""
+
+
 class OpenAlert(msgspec.Struct, frozen=True, gc=False):
-    """An alert that has not closed."""
+    """An alert that has not closed.
+
+    Attributes:
+        hidden: Whether subscribers have not been told, since the machine's alerts are shelved.
+    """
 
     id: str
     opened_at: int
     peak_score: float
     severity: Severity
     published_at: int
+    acknowledged: Acknowledged | None = None
+    hidden: bool = False
 
 
 class OpenSilence(msgspec.Struct, frozen=True, gc=False):
@@ -78,6 +106,8 @@ class OpenSilence(msgspec.Struct, frozen=True, gc=False):
     id: str
     opened_at: int
     published_at: int
+    acknowledged: Acknowledged | None = None
+    hidden: bool = False
 
 
 class AlertTracker(msgspec.Struct):
@@ -94,9 +124,13 @@ class AlertTracker(msgspec.Struct):
     alert: OpenAlert | None = None
 
     def observe(
-        self, machine: str, at: int, score: float, policy: AlertPolicy
+        self, machine: str, at: int, score: float, policy: AlertPolicy, *, shelved: bool = False
     ) -> tuple[Change, OpenAlert] | None:
-        """Takes the score of the next window, which ended at `at`; returns what it changed."""
+        """Takes the score of the next window, which ended at `at`; returns what it changed.
+
+        While the machine's alerts are `shelved`, one that opens is hidden, and none is updated. One that is
+        still open when they are no longer is opened then, for all to see.
+        """
         self.recent = (*self.recent, score)[-policy.open_within :]
         self.calm = self.calm + 1 if score < policy.close_score else 0
         alert = self.alert
@@ -104,22 +138,33 @@ class AlertTracker(msgspec.Struct):
             if score <= 1 or sum(recent > 1 for recent in self.recent) < policy.open_after:
                 return None
             peak = max(self.recent)
-            self.alert = OpenAlert(alert_id(machine, at), at, peak, policy.severity(peak), at)
+            self.alert = OpenAlert(alert_id(machine, at), at, peak, policy.severity(peak), at, hidden=shelved)
             return Change.OPENED, self.alert
         if self.calm >= policy.close_after:
             self.alert, self.recent = None, ()
             return Change.CLOSED, alert
         severity = policy.severity(score)
         rose = severity is Severity.CRITICAL and alert.severity is Severity.WARNING
-        repeat = policy.repeat_every is not None and at - alert.published_at >= policy.repeat_every
-        self.alert = OpenAlert(
-            id=alert.id,
-            opened_at=alert.opened_at,
+        shown = alert.hidden and not shelved
+        due = policy.repeat_every is not None and at - alert.published_at >= policy.repeat_every
+        told = not shelved and (rose or shown or (due and alert.acknowledged is None))
+        self.alert = msgspec.structs.replace(
+            alert,
             peak_score=max(alert.peak_score, score),
             severity=severity if rose else alert.severity,
-            published_at=at if rose or repeat else alert.published_at,
+            published_at=at if told else alert.published_at,
+            acknowledged=None if rose else alert.acknowledged,
+            hidden=alert.hidden and shelved,
         )
-        return (Change.UPDATED, self.alert) if rose or repeat else None
+        if not told:
+            return None
+        return Change.OPENED if shown else Change.UPDATED, self.alert
+
+    def close(self) -> OpenAlert | None:
+        """Ends the alert, whatever the scores are; returns it if there was one."""
+        alert, self.alert = self.alert, None
+        self.forget_recent()
+        return alert
 
     def forget_recent(self) -> None:
         """Starts counting anew after a hole in the data; an open alert stays open."""

@@ -1,8 +1,6 @@
 """What the numbers of a sensor stand for, and the columns of numbers that the autoencoder sees of it.
 
-Readings hold one number per sensor from end to end, so a category's text becomes a number when it
-is read (`number_of`). Nothing has to be learned or kept for that; what the number means is known
-to whoever knows the text.
+Readings hold one number per sensor from end to end; of a category see `detector.categories`.
 """
 
 from __future__ import annotations
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from detector.categories import number_of
 from detector.kinds import ChannelKind
 
 if TYPE_CHECKING:
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 
 MOST_ONE_HOT = 16  # categories with a column each; of more columns nearly all would always be 0
 EMBEDDED = 16  # numbers of each of more categories
-MAX_CATEGORY = 256  # characters of a category's text, which becomes part of rows and alerts
-GOOD_CATEGORY = f"text of 1 to {MAX_CATEGORY} printable characters"
 
 
 class Channel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,19 +58,6 @@ class Channel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.kind == "category":
             return len(self.categories) if len(self.categories) <= MOST_ONE_HOT else EMBEDDED
         return 1
-
-
-def number_of(text: str) -> float:
-    """The number that stands for a category in readings: 52 bits of a hash, which a float holds exactly.
-
-    Of a thousand categories two have the same number once in ten billion times.
-    """
-    return float(int.from_bytes(blake2b(text.encode(), digest_size=8).digest()) >> 12)
-
-
-def is_category(text: str) -> bool:
-    """Whether a text, without space around it, may be a category."""
-    return 0 < len(text) <= MAX_CATEGORY and text.isprintable()
 
 
 def increase(now: NDArray[np.float64], before: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -6,10 +6,11 @@ from enum import StrEnum
 
 import msgspec
 
-from detector.alerts import Change, OpenAlert, OpenSilence, Severity
+from detector.alerts import Acknowledged, Change, OpenAlert, OpenSilence, Severity, Shelf
 from detector.blame import SensorShare
 from detector.clock import ClockFault
 from detector.health import Health, SensorState
+from detector.modes import Mode, Ordered
 from detector.reading import Dropped, Ignored, Reading
 
 
@@ -19,6 +20,7 @@ class NotScoredReason(StrEnum):
     WARMING_UP = "warming_up"
     LOW_COVERAGE = "low_coverage"
     NOT_FINITE = "not_finite"  # the model overflowed
+    OFF = "off"  # or in maintenance
 
 
 class MachineState(StrEnum):
@@ -30,6 +32,8 @@ class MachineState(StrEnum):
     ALERT = "alert"
     DEGRADED = "degraded"
     SILENT = "silent"
+    OFF = "off"
+    MAINTENANCE = "maintenance"
 
 
 class ReadingDropped(msgspec.Struct, frozen=True, eq=False, gc=False):
@@ -124,7 +128,11 @@ class Scored(msgspec.Struct, frozen=True, gc=False):
 
 
 class AlertChanged(msgspec.Struct, frozen=True, gc=False):
-    """An alert opened, was updated or closed; `at` is the end of the window that caused it."""
+    """An alert opened, was updated or closed; `at` is the end of the window that caused it.
+
+    One that closes since the machine is not watched any more (`mode`) was caused by no window: nothing is
+    said of a score, an error, a coverage or sensors.
+    """
 
     id: str
     machine: str
@@ -132,14 +140,17 @@ class AlertChanged(msgspec.Struct, frozen=True, gc=False):
     severity: Severity
     at: int
     opened_at: int
-    score: float
+    score: float | None
     peak_score: float
-    reconstruction_error: float
+    reconstruction_error: float | None
     threshold: float
     sensors: tuple[SensorShare, ...]
-    coverage: float
+    coverage: float | None
     imputed: tuple[str, ...]
     model: str
+    acknowledged: Acknowledged | None = None
+    hidden: bool = False  # for subscribers have asked not to be told
+    mode: Mode = Mode.RUNNING
 
 
 class SilenceChanged(msgspec.Struct, frozen=True, gc=False):
@@ -149,6 +160,7 @@ class SilenceChanged(msgspec.Struct, frozen=True, gc=False):
         at: When, by this host's clock: a silent machine has no time of its own.
         opened_at: When it opened.
         model: The bundle that serves the machine; None without one.
+        acknowledged, hidden: See `OpenSilence`.
     """
 
     id: str
@@ -157,6 +169,23 @@ class SilenceChanged(msgspec.Struct, frozen=True, gc=False):
     at: int
     opened_at: int
     model: str | None
+    acknowledged: Acknowledged | None = None
+    hidden: bool = False
+
+
+class ModeOrdered(msgspec.Struct, frozen=True, gc=False):
+    """Somebody has put a machine in another mode.
+
+    Attributes:
+        at: When, by the machine's clock.
+        ended: What was ordered before; None: nothing.
+        begun: What is ordered now; None: it runs, as far as `running_when` says so.
+    """
+
+    machine: str
+    at: int
+    ended: Ordered | None
+    begun: Ordered | None
 
 
 class StateChanged(msgspec.Struct, frozen=True, gc=False):
@@ -169,6 +198,8 @@ class StateChanged(msgspec.Struct, frozen=True, gc=False):
         model: The bundle that serves the machine.
         alert: The open alert; that about silence where no other is open.
         sensors: Those that are not healthy, by name.
+        shelf: For how long its alerts are shelved.
+        ordered: The mode that somebody has put it in.
     """
 
     machine: str
@@ -178,6 +209,8 @@ class StateChanged(msgspec.Struct, frozen=True, gc=False):
     model: str | None
     alert: OpenAlert | OpenSilence | None
     sensors: tuple[SensorState, ...] = ()
+    shelf: Shelf | None = None
+    ordered: Ordered | None = None
 
 
 Event = (
@@ -189,5 +222,6 @@ Event = (
     | Scored
     | AlertChanged
     | SilenceChanged
+    | ModeOrdered
     | StateChanged
 )

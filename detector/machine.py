@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from detector.alerts import AlertPolicy, AlertTracker, Change, OpenAlert, OpenSilence, silence_id
+from detector.alerts import Acknowledged, AlertPolicy, AlertTracker, Change, OpenAlert, OpenSilence, Shelf
 from detector.blame import SensorShare, blame
 from detector.clock import ClockFault, Overtaken
 from detector.events import (
     AlertChanged,
     Event,
     MachineState,
+    ModeOrdered,
     NotScored,
     NotScoredReason,
     Scored,
@@ -23,9 +24,11 @@ from detector.events import (
 )
 from detector.grid import Grid
 from detector.health import Health, Noted, SensorState
+from detector.modes import Mode, Operation, OperationPolicy, Ordered
 from detector.reading import Dropped, Reading
 from detector.sampler import Sample, Sampler
 from detector.scoring import Detector
+from detector.silence import Silence
 from detector.stream import StreamPolicy
 
 if TYPE_CHECKING:
@@ -60,6 +63,9 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
         unhealthy: Sensors that are not healthy, by name.
         stretches: How long each sensor has shown the same value or none; see `Watch.stretches`.
         noted: What another bundle must know of some sensors.
+        operation: Whether the machine is watched.
+        shelf: For how long its alerts are shelved.
+        newest: Time of its newest reading; 0: not known.
     """
 
     model: str | None
@@ -75,6 +81,9 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     unhealthy: dict[str, SensorState] = {}
     stretches: bytes = b""
     noted: dict[str, Noted] = {}
+    operation: Operation | None = None
+    shelf: Shelf | None = None
+    newest: int = 0
 
 
 class Machine:
@@ -83,21 +92,25 @@ class Machine:
     Between the two the fleet scores the windows of many machines at once.
     """
 
-    def __init__(self, name: str, stream: StreamPolicy, policy: AlertPolicy) -> None:
+    def __init__(
+        self, name: str, stream: StreamPolicy, policy: AlertPolicy, operation: OperationPolicy
+    ) -> None:
         self.name = name
         self.alerts = AlertTracker()
         self.state: MachineState | None = None  # until the first reading
         self.since = 0
-        self.heard = False  # since the last look at the clock
-        self.heard_at: int | None = None  # as the clock showed then
+        self.newest = 0  # time of the newest reading that was taken, by the machine's clock
         self.era = 0
         self.overtaken: Overtaken | None = None
-        self.silence: OpenSilence | None = None
+        self.silence = Silence(name)
+        self.operation = Operation()
+        self.shelf: Shelf | None = None
         self.unhealthy: dict[str, SensorState] = {}
         self.detector: Detector | None = None
         self.window: Window | None = None
         self._stream = stream
         self._policy = policy
+        self._operation = operation
 
     def serve(self, fleet: Fleet | None) -> None:
         """Starts anew in this fleet: the window is empty, an open alert stays open."""
@@ -115,8 +128,11 @@ class Machine:
             if misplaced is not None:
                 return misplaced
         taken = [] if self.detector is None else self._sample(reading, self.detector)
-        if received_at is not None and not isinstance(taken, Dropped):
-            self.overtaken, self.heard = None, True
+        if isinstance(taken, Dropped):
+            return taken
+        self.newest = max(self.newest, reading.at)
+        if received_at is not None:
+            self.overtaken, self.silence.heard = None, True
         return taken
 
     def judge_clock(self, reading: Reading, reason: Dropped) -> ClockFault | None:
@@ -137,6 +153,8 @@ class Machine:
         stretches = b"" if window is None else window.fleet.watch.stretches(window.place)
         self.serve(fleet)
         self._restore_health(stretches, {})
+        self.operation.begin_again()
+        self.newest = 0
         self.era += 1
 
     def _sample(self, reading: Reading, detector: Detector) -> list[Sample] | Dropped:
@@ -189,6 +207,81 @@ class Machine:
     def wait(self, at: int) -> list[Event]:
         """Says that a reading came, without a model."""
         return self._enter(MachineState.NO_MODEL, at)
+
+    def turns(self, reading: Reading) -> bool:
+        """Whether `turn` is due with a reading that was taken; nothing may wait to be judged then."""
+        condition, operation = self._operation.running_when, self.operation
+        return operation.turns() or (
+            condition is not None and operation.judged(reading, condition) is not operation.holds
+        )
+
+    def turn(self, reading: Reading) -> list[Event]:
+        """Begins or ends a rest with a reading."""
+        condition, operation = self._operation.running_when, self.operation
+        if condition is not None:
+            operation.holds = operation.judged(reading, condition)
+        if not operation.turns():  # what was ordered goes before the condition
+            return []
+        operation.turn(
+            reading.at if self.grid is None else self.grid.time(self.grid.slot(reading.at)),
+            self._operation.settle,
+        )
+        return self._rest(reading.at) if operation.mode is not Mode.RUNNING else []
+
+    def _rest(self, at: int) -> list[Event]:
+        """What is said when the machine is watched no longer: an open alert closes."""
+        alert = self.alerts.close()
+        closed = [] if alert is None else [self._closed(alert, at)]
+        return [*closed, *self._enter(MachineState.OFF, at)]
+
+    def order(self, mode: Mode, *, now: int, by: str, note: str, until: int | None) -> list[Event]:
+        """Puts the machine in a mode, from after its newest reading on."""
+        before, at = self.operation.ordered, self.newest or now
+        known = before is not None and (before.mode, before.until, before.by, before.note) == (
+            mode,
+            until,
+            by,
+            note,
+        )
+        if known or (before is None and mode is Mode.RUNNING):
+            return []
+        begun = None if mode is Mode.RUNNING else Ordered(mode, at, now, until, by, note)
+        self.operation.ordered = begun
+        events: list[Event] = [ModeOrdered(self.name, at, before, begun)]
+        if begun is not None:
+            self.operation.rest(at + 1)
+            if self.silence.alert is not None:
+                events.append(self._silence(Change.CLOSED, self.silence.end(), now))
+            events += self._rest(at)
+        if not isinstance(events[-1], StateChanged) and self.state is not None:
+            events.append(self.present(at))
+        return events
+
+    def rest(self, at: int) -> list[Event]:
+        """Says that a sample came while the machine was not watched, or had not settled."""
+        running = self.operation.mode is Mode.RUNNING
+        reason = NotScoredReason.WARMING_UP if running else NotScoredReason.OFF
+        return self._not_scored(at, reason, MachineState.WARMING_UP)
+
+    def acknowledge(self, acknowledged: Acknowledged) -> list[Event]:
+        """Notes that somebody has seen what is open."""
+        if self.alerts.alert is not None:
+            self.alerts.alert = msgspec.structs.replace(self.alerts.alert, acknowledged=acknowledged)
+        elif self.silence.alert is not None:
+            self.silence.alert = msgspec.structs.replace(self.silence.alert, acknowledged=acknowledged)
+        else:
+            return []
+        return self._presented(acknowledged.at)
+
+    def put_on_shelf(self, shelf: Shelf | None, now: int) -> list[Event]:
+        """Shelves the machine's alerts, or (None) does so no longer."""
+        if shelf == self.shelf:
+            return []
+        self.shelf = shelf
+        return self._presented(now)
+
+    def _presented(self, at: int) -> list[Event]:
+        return [] if self.state is None else [self.present(at)]
 
     def warm_up(self, at: int) -> list[Event]:
         """Says that a sample came, without a full window."""
@@ -247,7 +340,8 @@ class Machine:
         events: list[Event] = [scored]
         # Of two alerts of one instant, before a clock was set back and after, each has a name of its own.
         source = f"{self.name}\0{self.era}" if self.era else self.name
-        changed = self.alerts.observe(source, at, score, self._policy)
+        shelved = self.shelf is not None
+        changed = self.alerts.observe(source, at, score, self._policy, shelved=shelved)
         if changed is not None:
             said = self.detector.columns.say(values)
             expected = self.detector.expected(scores.errors.last[row])
@@ -263,65 +357,61 @@ class Machine:
         """The state, once there is one, for who asks at the time `at`."""
         assert self.state is not None
         model = self.detector.manifest.id if self.detector else None
-        alert = self.alerts.alert or self.silence
-        sensors = tuple(self.unhealthy.values())
-        return StateChanged(self.name, at, self.state, self.since, model, alert, sensors)
+        alert = self.alerts.alert or self.silence.alert
+        sensors, ordered = tuple(self.unhealthy.values()), self.operation.ordered
+        return StateChanged(self.name, at, self.state, self.since, model, alert, sensors, self.shelf, ordered)
 
     def shift_clock(self, step: int) -> bool:
         """Takes into account that our clock was set; returns whether that changes the snapshot."""
-        if self.heard_at is not None:
-            self.heard_at += step
-        if self.silence is not None:
-            published_at = self.silence.published_at + step
-            self.silence = msgspec.structs.replace(self.silence, published_at=published_at)
+        changed = self.silence.shift_clock(step)
         if self.overtaken is not None:
             received_at = self.overtaken.received_at + step
             self.overtaken = msgspec.structs.replace(self.overtaken, received_at=received_at)
-        return self.silence is not None or self.overtaken is not None
+        if self.shelf is not None:
+            self.shelf = msgspec.structs.replace(self.shelf, until=self.shelf.until + step)
+        ordered = self.operation.ordered
+        if ordered is not None and ordered.until is not None:
+            self.operation.ordered = msgspec.structs.replace(ordered, until=ordered.until + step)
+        return changed or any(each is not None for each in (self.overtaken, self.shelf, ordered))
 
-    def declare_silence(self, now: int) -> list[Event]:
+    def tick(self, now: int) -> list[Event]:
+        """Looks at the clock: the machine may be silent, and what was ordered for a time may end."""
+        events: list[Event] = []
+        if self.shelf is not None and now >= self.shelf.until:
+            events += self.put_on_shelf(None, now)
+        ordered = self.operation.ordered
+        if ordered is not None and ordered.until is not None and now >= ordered.until:
+            events += self.order(Mode.RUNNING, now=now, by="", note="", until=None)
+        return events + self._look_for_silence(now)
+
+    def _look_for_silence(self, now: int) -> list[Event]:
         """Makes the machine silent if nothing usable has come for too long, counted from the first call."""
-        if self.heard or self.heard_at is None:
-            self.heard, self.heard_at = False, now
-        silent = self._is_silent(now, self.heard_at)
+        silent = self.silence.look(now, self._silent_after()) and self.operation.mode is Mode.RUNNING
         changed = silent and self.state is not MachineState.SILENT
         if changed:
             self.state, self.since = MachineState.SILENT, now
-        told = self._tell_silence(now, silent=silent)
-        return [*told, self.present(now)] if changed or told else []
-
-    def _tell_silence(self, now: int, *, silent: bool) -> list[Event]:
-        """Opens the alert about a silent machine, repeats it, or closes what is not wanted any more."""
-        repeat_every = self._policy.repeat_every
-        if self.silence is None:
-            if not (silent and self._policy.on_silence):
-                return []
-            self.silence = OpenSilence(silence_id(self.name, now), now, now)
-            return [self._silence(Change.OPENED, self.silence, now)]
-        if not self._policy.on_silence:
-            return self.end_silence(now)[:1]
-        if repeat_every is None or now - self.silence.published_at < repeat_every:
-            return []
-        self.silence = msgspec.structs.replace(self.silence, published_at=now)
-        return [self._silence(Change.UPDATED, self.silence, now)]
+        told = self.silence.tell(now, self._policy, silent=silent, shelved=self.shelf is not None)
+        events: list[Event] = [] if told is None else [self._silence(*told, now)]
+        return [*events, self.present(now)] if changed or events else []
 
     def end_silence(self, now: int) -> list[Event]:
         """Closes the alert about the machine's silence, which must be open."""
-        assert self.silence is not None
-        silence, self.silence = self.silence, None
-        return [self._silence(Change.CLOSED, silence, now), self.present(now)]
+        return [self._silence(Change.CLOSED, self.silence.end(), now), self.present(now)]
 
     def _silence(self, change: Change, silence: OpenSilence, now: int) -> SilenceChanged:
         model = self.detector.manifest.id if self.detector else None
-        return SilenceChanged(silence.id, self.name, change, now, silence.opened_at, model)
+        hidden = silence.hidden or (self.shelf is not None and change is not Change.CLOSED)
+        return SilenceChanged(
+            silence.id, self.name, change, now, silence.opened_at, model, silence.acknowledged, hidden
+        )
 
-    def _is_silent(self, now: int, heard_at: int) -> bool:
+    def _silent_after(self) -> int | None:
+        """Milliseconds without a reading after which the machine is silent; None: it never is."""
         limit = self._stream.silent_after
-        if limit is None:
-            return False
-        if self.detector is not None:  # a machine that reports once an hour is not silent in between
-            limit = max(limit, SILENT_INTERVALS * self.detector.manifest.grid.interval)
-        return now - heard_at > limit
+        if limit is None or self.detector is None:
+            return limit
+        # A machine that reports once an hour is not silent in between.
+        return max(limit, SILENT_INTERVALS * self.detector.manifest.grid.interval)
 
     def snapshot(self) -> Snapshot:
         """The state to store together with the readings taken so far."""
@@ -336,10 +426,13 @@ class Machine:
             since=self.since,
             era=self.era,
             overtaken=self.overtaken,
-            silence=self.silence,
+            silence=self.silence.alert,
             unhealthy=self.unhealthy,
             stretches=b"" if self.window is None else self.window.fleet.watch.stretches(self.window.place),
             noted={} if self.window is None else self._noted(self.window),
+            operation=msgspec.structs.replace(self.operation),
+            shelf=self.shelf,
+            newest=self.newest,
         )
 
     def _noted(self, window: Window) -> dict[str, Noted]:
@@ -357,7 +450,10 @@ class Machine:
         self.alerts = msgspec.structs.replace(snapshot.alerts)
         self.state, self.since = snapshot.state, snapshot.since
         self.era, self.overtaken = snapshot.era, snapshot.overtaken
-        self.silence, self.unhealthy = snapshot.silence, {}
+        self.silence.alert, self.unhealthy = snapshot.silence, {}
+        self.shelf, self.newest = snapshot.shelf, snapshot.newest
+        self.operation = msgspec.structs.replace(snapshot.operation or Operation())
+        self._forget_condition()
         if self.detector is None or self.window is None:
             return
         manifest = self.detector.manifest
@@ -376,10 +472,18 @@ class Machine:
             samples = self._sampler.settle(self.grid.slot(newest))
         elif self.grid is not None:
             samples = self._sampler.complete()
+        samples = self.operation.recalled(samples)
         self.window.recall(samples, snapshot.smoothed if snapshot.model == manifest.id else None)
         self.unhealthy = snapshot.unhealthy
         noted = {name: self._moved(one, snapshot.grid) for name, one in snapshot.noted.items()}
         self._restore_health(snapshot.stretches if snapshot.model == manifest.id else b"", noted)
+
+    def _forget_condition(self) -> None:
+        """Of a condition that is another one by now, nothing is known yet."""
+        condition = self._operation.running_when
+        wanted = frozenset() if condition is None else condition.sensors
+        if not self.operation.known.keys() <= wanted:
+            self.operation.known, self.operation.holds = {}, True
 
     def _restore_health(self, stretches: bytes, noted: Mapping[str, Noted]) -> None:
         """Takes up what is known of sensors; see `Watch.restore`."""
@@ -409,9 +513,13 @@ class Machine:
         return [NotScored(self.name, at, reason), *self._enter(state, at)]
 
     def _enter(self, state: MachineState, at: int) -> list[Event]:
-        if self.state is MachineState.SILENT and not self.heard:
+        mode = self.operation.mode
+        if mode is not Mode.RUNNING:
+            state = MachineState(mode.value)
+        elif self.state is MachineState.SILENT and not self.silence.heard:
             return []  # what was read from elsewhere ends no silence
-        state = MachineState.ALERT if self.alerts.alert is not None else state
+        elif self.alerts.alert is not None:
+            state = MachineState.ALERT
         return [] if state is self.state else self._change(state, at)
 
     def _change(self, state: MachineState, at: int) -> list[Event]:
@@ -438,4 +546,30 @@ class Machine:
             coverage=scored.coverage,
             imputed=scored.imputed,
             model=manifest.id,
+            acknowledged=alert.acknowledged,
+            hidden=alert.hidden,
+        )
+
+    def _closed(self, alert: OpenAlert, at: int) -> AlertChanged:
+        """Says that an alert closes since the machine is not watched any more."""
+        assert self.detector is not None
+        manifest = self.detector.manifest
+        return AlertChanged(
+            id=alert.id,
+            machine=self.name,
+            change=Change.CLOSED,
+            severity=alert.severity,
+            at=at,
+            opened_at=alert.opened_at,
+            score=None,
+            peak_score=alert.peak_score,
+            reconstruction_error=None,
+            threshold=manifest.threshold.value,
+            sensors=(),
+            coverage=None,
+            imputed=(),
+            model=manifest.id,
+            acknowledged=alert.acknowledged,
+            hidden=alert.hidden,
+            mode=self.operation.mode,
         )

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from detector.alerts import AlertTracker, OpenAlert
+from detector.alerts import Acknowledged, AlertTracker, OpenAlert, Shelf
 from detector.clock import ClockFault
 from detector.events import ClockFailed, Event, MachineState, ReadingDropped, ValueIgnored
 from detector.fleet import Fleet
 from detector.health import HealthPolicy
 from detector.machine import Machine, Snapshot
+from detector.modes import Mode, OperationPolicy
 from detector.reading import Dropped, Ignored, Reading
 from detector.stream import StreamPolicy
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from detector.alerts import AlertPolicy, OpenSilence
+    from detector.fleet import Window
     from detector.sampler import Sample
     from detector.scoring import Detector
 
@@ -51,7 +53,7 @@ class _Turn(msgspec.Struct, frozen=True, eq=False, gc=False):
     Attributes:
         number: Its number among those of its fleet.
         row: The row of the window's score; None where no window ends at it.
-        full: Whether the window is.
+        full: Whether the window is; None where the machine was not watched, and the window does not move.
     """
 
     machine: Machine
@@ -60,7 +62,7 @@ class _Turn(msgspec.Struct, frozen=True, eq=False, gc=False):
     values: NDArray[np.float64]
     number: int
     row: int | None
-    full: bool
+    full: bool | None
 
 
 class Pipeline:
@@ -77,11 +79,14 @@ class Pipeline:
         stream: StreamPolicy,
         alerts: AlertPolicy,
         health: HealthPolicy | None = None,
+        operation: OperationPolicy | None = None,
     ) -> None:
         self.champions = champions
         self._stream = stream
         self._policy = alerts
         self._health = health or HealthPolicy()
+        self._operation = operation or OperationPolicy()
+        self._conditional = self._operation.running_when is not None
         self._machines: dict[str, Machine] = {}
         self._fleets: dict[Detector, Fleet] = {}
         self._busy: set[Fleet] = set()  # those that took anything since the last scoring
@@ -116,7 +121,25 @@ class Pipeline:
 
     def on_tick(self, now: int) -> list[Event]:
         """Looks at the clock (milliseconds since the epoch); may declare machines silent, scores nothing."""
-        return [event for machine in self._machines.values() for event in machine.declare_silence(now)]
+        return [event for machine in self._machines.values() for event in machine.tick(now)]
+
+    def acknowledge(self, name: str, *, now: int, by: str = "", note: str = "") -> list[Event]:
+        """Notes that somebody has seen the machine's open alert; nothing, if none is open."""
+        return self._machines[name].acknowledge(Acknowledged(now, by, note))
+
+    def shelve(self, name: str, *, until: int, now: int, by: str = "") -> list[Event]:
+        """Hides a machine's alerts until a time of this host's clock, which ticks look at."""
+        return self._machines[name].put_on_shelf(Shelf(until, now, by), now)
+
+    def unshelve(self, name: str, *, now: int) -> list[Event]:
+        """Hides a machine's alerts no longer; one that is open is said with the next score."""
+        return self._machines[name].put_on_shelf(None, now)
+
+    def set_mode(
+        self, name: str, mode: Mode, *, now: int, by: str = "", note: str = "", until: int | None = None
+    ) -> list[Event]:
+        """Puts a machine in a mode, from its newest reading on, and until a time of this host's clock."""
+        return self._machines[name].order(mode, now=now, by=by, note=note, until=until)
 
     def machine(self, name: str) -> Machine | None:
         """The machine of that name, once it has been heard."""
@@ -128,7 +151,7 @@ class Pipeline:
 
     def restore(self, name: str, snapshot: Snapshot, readings: Iterable[Reading]) -> None:
         """Takes up a machine where `snapshot` left it; see `Machine.restore`."""
-        machine = Machine(name, self._stream, self._policy)
+        machine = Machine(name, self._stream, self._policy, self._operation)
         machine.serve(self._fleet(self.champions.of(name)))
         machine.restore(snapshot, readings)
         self._machines[name] = machine
@@ -152,7 +175,7 @@ class Pipeline:
         if machine is None:
             return []
         machine.serve(None)
-        return [] if machine.silence is None else machine.end_silence(now)[:1]
+        return [] if machine.silence.alert is None else machine.end_silence(now)[:1]
 
     def swap(self, champions: Champions, recent: Callable[[str, Detector], Iterable[Reading]]) -> list[str]:
         """Puts other detectors into service, between two steps.
@@ -187,37 +210,55 @@ class Pipeline:
         return self._fleets[detector]
 
     def _take(self, reading: Reading, events: list[Event]) -> None:
-        machine = self._machines.get(reading.machine)
+        machine = self._machines.get(reading.machine) or self._begin(reading.machine)
         if machine is None:
-            if len(self._machines) >= self._stream.max_machines:
-                self._turns.append([ReadingDropped(reading, Dropped.TOO_MANY_MACHINES)])
-                return
-            machine = self._machines[reading.machine] = Machine(reading.machine, self._stream, self._policy)
-            machine.serve(self._fleet(self.champions.of(reading.machine)))
+            self._turns.append([ReadingDropped(reading, Dropped.TOO_MANY_MACHINES)])
+            return
         samples = self._sample(machine, reading, events)
         if isinstance(samples, Dropped):
             self._turns.append([ReadingDropped(reading, samples)])
             return
-        if machine.silence is not None and reading.received_at is not None:
+        if machine.silence.alert is not None and reading.received_at is not None:
             self._turns.append(machine.end_silence(reading.received_at))
-        window = machine.window
-        if window is None:
+        rests = machine.operation.rests_from is not None
+        if (rests or self._conditional) and machine.turns(reading):
+            self._flush(events)  # an alert may close, which what waits may still change
+            self._turns.append(machine.turn(reading))
+            rests = True
+        if machine.window is None:
             self._turns.append(machine.wait(reading.at))
             return
         for sample in samples:
-            if len(self._turns) >= MAX_BATCH or self._cells >= MAX_CELLS or not window.has_room(sample):
-                self._flush(events)
-            fleet = window.fleet
-            self._busy.add(fleet)
-            columns = fleet.detector.columns
-            if columns.known and (strange := columns.strange(sample.values)):
-                reason = Ignored.NEW_CATEGORY
-                self._turns.append([ValueIgnored(machine.name, sample.at, each, reason) for each in strange])
-            row = window.push(sample)
-            if row is not None:
-                self._cells += fleet.cells
-            number = fleet.followed + len(fleet.slots) - 1
-            self._turns.append(_Turn(machine, fleet, sample.at, sample.values, number, row, window.full()))
+            watched = machine.operation.admit(sample) if rests else sample
+            if watched is None:
+                fleet = machine.window.fleet
+                self._turns.append(_Turn(machine, fleet, sample.at, sample.values, -1, None, None))
+            else:
+                self._push(machine, machine.window, watched, events)
+
+    def _begin(self, name: str) -> Machine | None:
+        """A machine that is heard for the first time; None: there is no room for it."""
+        if len(self._machines) >= self._stream.max_machines:
+            return None
+        machine = self._machines[name] = Machine(name, self._stream, self._policy, self._operation)
+        machine.serve(self._fleet(self.champions.of(name)))
+        return machine
+
+    def _push(self, machine: Machine, window: Window, sample: Sample, events: list[Event]) -> None:
+        """Moves a machine's window on."""
+        if len(self._turns) >= MAX_BATCH or self._cells >= MAX_CELLS or not window.has_room(sample):
+            self._flush(events)
+        fleet = window.fleet
+        self._busy.add(fleet)
+        columns = fleet.detector.columns
+        if columns.known and (strange := columns.strange(sample.values)):
+            reason = Ignored.NEW_CATEGORY
+            self._turns.append([ValueIgnored(machine.name, sample.at, each, reason) for each in strange])
+        row = window.push(sample)
+        if row is not None:
+            self._cells += fleet.cells
+        number = fleet.followed + len(fleet.slots) - 1
+        self._turns.append(_Turn(machine, fleet, sample.at, sample.values, number, row, window.full()))
 
     def _sample(self, machine: Machine, reading: Reading, events: list[Event]) -> list[Sample] | Dropped:
         """What the machine makes of it; if it proves that the clock was set back, from a new start."""
@@ -248,6 +289,8 @@ class Pipeline:
             if turn.row is not None:
                 assert turn.fleet.scores is not None
                 events += turn.machine.judge(turn.at, turn.values, turn.fleet.scores, turn.row)
+            elif turn.full is None:
+                events += turn.machine.rest(turn.at)
             elif not turn.full:
                 events += turn.machine.warm_up(turn.at)
         for fleet in self._busy:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from config.streams import Channel
-from detector.channels import number_of
+from detector.categories import number_of
 from detector.history import History
 
 START = 1_735_725_600_000  # 2025-01-01T10:00:00Z

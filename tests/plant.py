@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from config.policies import alert_policy, health_policy, stream_policy
+from config.policies import alert_policy, health_policy, operation_policy, stream_policy
 from config.settings import Settings
 from daemon import payloads
 from detector.events import AlertChanged, Event, SensorChanged
@@ -135,6 +135,7 @@ def _said(settings: Settings, histories: Sequence[History]) -> Iterator[Event]:
         stream=stream_policy(settings),
         alerts=alert_policy(settings),
         health=health_policy(settings),
+        operation=operation_policy(settings),
     )
     return replay(histories, pipeline)
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from config.problems import nearest
 from config.streams import Channel
-from detector.channels import GOOD_CATEGORY, is_category, number_of
+from detector.categories import GOOD_CATEGORY, is_category, number_of
 from detector.history import ANOMALOUS, NORMAL, UNKNOWN, History
 from trainer.cells import BadCells, are_numbers, binaries, numbers_of
 from trainer.problems import Unreadable, Unusable

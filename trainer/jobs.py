@@ -6,7 +6,8 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from config.policies import milliseconds
+from config.policies import milliseconds, operation_policy
+from detector.modes import running
 from trainer.dealing import deal
 from trainer.inputs import Fit, fit_inputs
 from trainer.look import window_spec
@@ -84,8 +85,10 @@ def prepare(job: Job, settings: Settings) -> Prepared:
     started = time.monotonic()
     wishes = settings.trainer
     interval = settings.readings.interval
+    operation = operation_policy(settings)
+    histories = [history.rows(running(history, operation)) for history in job.histories]
     verdict = check(
-        job.histories,
+        histories,
         wishes,
         interval=None if interval is None else milliseconds(interval),
         channels=settings.readings.channels,
@@ -93,7 +96,7 @@ def prepare(job: Job, settings: Settings) -> Prepared:
     if verdict.errors or verdict.grid is None:
         raise Unusable(*verdict.errors)
     limits = settings.sensors.limits
-    used = tuple(within(history.normal().select(verdict.kept), limits) for history in job.histories)
+    used = tuple(within(history.normal().select(verdict.kept), limits) for history in histories)
     spec = window_spec(wishes)
     counters = {name for name, channel in settings.readings.channels.items() if channel.kind == "counter"}
     if job.learned is None:

@@ -19,7 +19,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from bench.detection.protocol import Recording, sources
 from bench.stage import Plant, daemon, wait_for
 from config import load
-from config.policies import alert_policy, health_policy, stream_policy
+from config.policies import alert_policy, health_policy, operation_policy, stream_policy
 from daemon import payloads
 from demo.broker import broker
 from detector.events import AlertChanged
@@ -112,6 +112,7 @@ def replayed(plant: Plant, files: list[Recording]) -> list[dict[str, Any]]:
             stream=stream_policy(settings),
             alerts=alert_policy(settings),
             health=health_policy(settings),
+            operation=operation_policy(settings),
         )
         events = replay([file.history], pipeline)
         alerts += [json.loads(payloads.alert(event)) for event in events if isinstance(event, AlertChanged)]

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from bench.detection.judging import Detector, Laid
 from bench.detection.protocol import Recording
 from config import Model, Settings, Trainer
-from config.policies import alert_policy, health_policy, stream_policy
+from config.policies import alert_policy, health_policy, operation_policy, stream_policy
 from detector.pipeline import Champions, Pipeline
 from detector.replay import replay
 from trainer.evaluation import rows
@@ -62,6 +62,7 @@ class Ours:
             stream=stream_policy(settings),
             alerts=alert_policy(settings),
             health=health_policy(settings),
+            operation=operation_policy(settings),
         )
         events = list(replay([history], pipeline))
         manifest = trained.manifest

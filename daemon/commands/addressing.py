@@ -20,12 +20,15 @@ class Addressing:
         self._topic, self._shared = commands.topic, commands.shared_topic
         self._answer, self._shared_answer = commands.answer_topic, commands.shared_answer_topic
         self._readings = readings.topic
+        self._before = commands.topic.partition(MACHINE)[0]
         wanted = (commands.topic.replace(MACHINE, "+"), commands.shared_topic)
         self.filters: tuple[str, ...] = wanted if commands.enabled else ()  # to subscribe to
 
     def __contains__(self, topic: str) -> bool:
-        """Whether what comes on a topic is a command."""
-        return bool(self.filters) and (topic == self._shared or _between(topic, self._topic) is not None)
+        """Whether what comes on a topic is a command; asked of every reading's."""
+        if topic.startswith(self._before) and _between(topic, self._topic) is not None:
+            return bool(self.filters)
+        return topic == self._shared and bool(self.filters)
 
     def machine_of(self, topic: str) -> str | None:
         """The machine that a command is about; None: none in particular.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from daemon.clock import now
 from daemon.commands.addressing import Addressing
 from daemon.commands.command import Outside
 from daemon.commands.executing import Executor
@@ -77,7 +78,7 @@ class Desk:
             filed = Filed(msgspec.Raw(msgspec.json.encode(settled)), message.reply, digest)
             transaction.filed.append(Row(machine, message.received_at, filed))
             return []
-        scene = Scene(machine, message.received_at, pipeline, self._store, transaction)
+        scene = Scene(machine, message.received_at, now(), pipeline, self._store, transaction)
         answer = self._executor.execute(command, scene)
         content = self._answer(answer, message.reply, transaction)
         if answer.done:
@@ -96,7 +97,7 @@ class Desk:
             if isinstance(command, Refused):
                 answer = self._executor.refuse(command, row.machine)
             else:
-                scene = Scene(row.machine, row.at, pipeline, self._store, transaction)
+                scene = Scene(row.machine, row.at, now(), pipeline, self._store, transaction)
                 answer = self._executor.execute(command, scene)
                 events += scene.events
             if row.content.digest:

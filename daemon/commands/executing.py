@@ -5,16 +5,22 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING
 
-from daemon.commands import labels
+from daemon.commands import labels, operating
 from daemon.commands.answer import Answer, done, refusal
 from daemon.commands.command import (
+    Ack,
     Command,
     Confirmed,
     DropLabel,
     Exclude,
     FalseAlarm,
     ImportLabels,
+    Maintenance,
+    Off,
     Outside,
+    Running,
+    Shelve,
+    Unshelve,
     name_of,
 )
 from daemon.commands.reading import Reason, Refused
@@ -63,6 +69,12 @@ class Executor:
             return labels.enter(command, scene)
         if isinstance(command, DropLabel):
             return labels.drop(command, scene)
+        if isinstance(command, Ack):
+            return operating.acknowledge(command, scene)
+        if isinstance(command, Shelve | Unshelve):
+            return operating.shelve(command, scene)
+        if isinstance(command, Off | Running | Maintenance):
+            return operating.set_mode(command, scene)
         if isinstance(command, Outside):
             return self.models.obey(command, scene.machine)
         raise RefusedError(Reason.NOT_TAKEN, f"{name_of(command)} cannot be obeyed by this version")

@@ -14,6 +14,14 @@ from daemon.decoding import MAX_DEPTH, depth
 from daemon.schema import UNREADABLE
 
 MAX_BYTES = 262_144  # of a command: `MAX_LABELS` labels with a code each
+WORDS = {
+    "str": "text",
+    "int": "a number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+}  # as people call what msgspec names
 HERE = re.compile(r" - at `\$\.?(.*)`$")  # how msgspec names the place
 
 
@@ -97,6 +105,7 @@ def _worded(problem: str) -> str:
     place = HERE.search(problem)
     what = HERE.sub("", problem)
     what = what.replace("Object missing required field", "must have a field").replace("`", "")
-    what = re.sub(r"^Expected (.*), got (.*)$", r"must be \1, got \2", what)
-    what = re.sub(r"^Expected (.*)$", r"must be \1", what)
+    what = what.replace("Invalid enum value", "there is no").replace("Expected", "must be")
+    what = what.replace("int | float", "int").replace(" | ", " or ")
+    what = re.sub(r"\b(str|int|float|bool|array|object)\b", lambda word: WORDS[word[0]], what)
     return f"{place[1]}: {what}" if place and place[1] else what

@@ -31,6 +31,7 @@ class Scene:
     Attributes:
         machine: Whom it is about; None: none in particular.
         at: When it was given, in milliseconds since the epoch by this host's clock.
+        now: What that shows now.
         pipeline: Follows the machines.
         store: What is stored, as of the step before.
         transaction: Takes what the command leaves behind.
@@ -39,6 +40,7 @@ class Scene:
 
     machine: str | None
     at: int
+    now: int
     pipeline: Pipeline
     store: Store
     transaction: Transaction

@@ -12,6 +12,7 @@ import pytest
 from cli.alerts import alerts
 from cli.dead_letters import dead_letters
 from cli.labels import labels
+from cli.machines import machines
 from cli.main import COMMANDS
 from cli.models import models
 from tests import plant
@@ -339,7 +340,13 @@ def test_the_packages_are_commands_as_well(module: str, usage: str) -> None:
 
 
 def test_the_help_of_every_command_names_its_options(anomalyd: Run) -> None:
-    groups = {"models": models, "alerts": alerts, "labels": labels, "dead-letters": dead_letters}
+    groups = {
+        "models": models,
+        "alerts": alerts,
+        "labels": labels,
+        "machines": machines,
+        "dead-letters": dead_letters,
+    }
     commands: list[tuple[str, ...]] = [(name,) for name in COMMANDS if name not in groups]
     commands += [(group, name) for group, commands_of in groups.items() for name in commands_of.commands]
     for command in commands:

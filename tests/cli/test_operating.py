@@ -51,7 +51,7 @@ def waiting(path: Path) -> list[dict[str, object]]:
     return rows
 
 
-@pytest.mark.parametrize("group", [("alerts",), ("labels",)])
+@pytest.mark.parametrize("group", [("alerts",), ("labels",), ("machines",)])
 def test_where_no_daemon_has_run_there_is_nothing_to_show(
     anomalyd: Run, config: Path, group: tuple[str, ...]
 ) -> None:
@@ -210,7 +210,7 @@ def test_a_running_daemon_obeys_and_answers_the_command_line(
     assert (row["id"], row["label"]) == (opened["id"], "confirmed")
     ended = anomalyd("labels", "exclude", "press", "10", "20", "--by", "x" * 300)
     assert ended.code == 1
-    assert "by: must be str of length <= 256" in ended.err
+    assert "by: must be text of length <= 256" in ended.err
     daemon.wait("command_executed", reason="label", machine=None)
 
 
@@ -225,3 +225,32 @@ def test_what_was_commanded_while_no_daemon_ran_is_obeyed_by_the_next(
     assert "no daemon runs here" in anomalyd("labels", "exclude", "press", "10", "20").out
     ready()
     wait_until(lambda: anomalyd("labels", "list").out != "no label\n", "the label")
+
+
+def test_an_alert_is_acknowledged_shelved_and_a_machine_switched_off_on_the_command_line(
+    setup: Setup, client: Client, ready: Callable[[], Daemon], anomalyd: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANOMALYD_CONFIG", str(setup.file))
+    plant.promote(setup.state)
+    ready()
+    for topic, payload in plant.messages(plant.history(45, faults=[range(20, 60)])):
+        client.publish(topic, payload)
+    opened = wait_until(lambda: client.last("anomalyd/press/alert"), "an alert")["id"]
+    assert anomalyd("alerts", "ack", opened[:7], "--by", "anna").out == f"{opened} of press is acknowledged\n"
+    assert "was acknowledged by anna at" in anomalyd("alerts", "ack", "press").out
+    assert anomalyd("alerts", "shelve", "press", "2h").code == 0
+    (machine,) = json.loads(anomalyd("machines", "list", "--json").out)
+    assert (machine["machine"], machine["state"], machine["alert"]) == ("press", "alert", opened)
+    assert (machine["acknowledged_by"], machine["mode"]) == ("anna", None)
+    assert machine["shelved_until"] is not None
+    assert anomalyd("alerts", "unshelve", "press").code == 0
+    assert anomalyd("machines", "maintenance", "press", "--for", "2h").out.startswith(
+        "press is in maintenance until"
+    )
+    cells = anomalyd("machines", "list").out.splitlines()[2].split()
+    assert (cells[0], cells[3], cells[4]) == ("press", "-", "maintenance")
+    assert anomalyd("machines", "off", "press").out == "press is off\n"
+    assert anomalyd("machines", "running", "press").out == "press is running\n"
+    ended = anomalyd("alerts", "ack", opened[:7])
+    assert (ended.code, ended.err) == (1, "anomalyd: press has no open alert\n")
+    assert [label["kind"] for label in json.loads(anomalyd("labels", "list", "--json").out)]

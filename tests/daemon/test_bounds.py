@@ -464,7 +464,7 @@ def test_a_machine_of_which_nothing_is_stored_is_forgotten_unless_an_alert_is_op
     pipeline.adopt("quiet", OpenSilence("one", 0, 0))
     pipeline.adopt("hot", OpenAlert("two", 0, 2.0, Severity.WARNING, 0))
     for machine in pipeline.machines():
-        machine.heard_at = 1
+        machine.silence.heard_at = 1
     transaction = Transaction()
     (closed,) = keeper.step(setup.settings.store, pipeline, transaction)
     assert isinstance(closed, SilenceChanged)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -151,6 +154,64 @@ def test_many_labels_come_in_at_once_of_many_machines_or_none_at_all(
     assert [label.kind for label in labels(setup)] == [LabelKind.CONFIRMED]
 
 
+def test_an_open_alert_is_acknowledged_once_and_told_so(client: Client, heard: Daemon) -> None:
+    say(client, PRESS, {"command": "ack"})
+    assert answers(client, ANSWERS, 1)[0]["reason"] == "not_open"
+    send(client, 20, 50, range(30, 60))
+    opened = wait_until(lambda: client.last(ALERTS), "an alert")
+    say(client, PRESS, {"command": "ack", "alert": "0000"})
+    say(client, PRESS, {"command": "ack", "alert": opened["id"][:8], "by": "anna", "note": "on my way"})
+    say(client, PRESS, {"command": "ack", "by": "ben"})
+    wrong, right, again = answers(client, ANSWERS, 4)[1:]
+    assert (wrong["reason"], right["reason"], again["reason"]) == ("not_open", "done", "already")
+    assert "acknowledged by anna at" in again["text"]
+    state = wait_until(lambda: client.last("anomalyd/press/state")["alert"]["acknowledged"], "the state")
+    assert (state["by"], state["note"]) == ("anna", "on my way")
+    send(client, 50, 90, range(30, 60))
+    closed = wait_until(lambda: client.messages(ALERTS)[1:], "its end")[-1]
+    assert (closed["change"], closed["acknowledged"]["by"]) == ("closed", "anna")
+
+
+def test_alerts_are_shelved_and_what_is_open_then_is_published(client: Client, heard: Daemon) -> None:
+    say(client, PRESS, {"command": "shelve", "for": "8h", "by": "anna"})
+    assert answers(client, ANSWERS, 1)[0]["text"].startswith("alerts of press are not published until ")
+    send(client, 20, 50, range(30, 200))
+    heard.wait("alert_opened", shelved=True)
+    wait_until(lambda: client.last("anomalyd/press/state")["state"] == "alert", "the machine's state")
+    assert client.messages(ALERTS) == []
+    say(client, PRESS, {"command": "unshelve"})
+    say(client, PRESS, {"command": "unshelve"})
+    assert [one["reason"] for one in answers(client, ANSWERS, 3)[1:]] == ["done", "already"]
+    send(client, 50, 60, range(30, 200))
+    assert wait_until(lambda: client.messages(ALERTS), "the alert")[0]["change"] == "opened"
+
+
+@pytest.mark.parametrize("mode", ["off", "maintenance"])
+def test_a_machine_that_does_not_run_is_not_scored_and_its_time_is_labelled(
+    setup: Setup, client: Client, heard: Daemon, mode: str
+) -> None:
+    send(client, 20, 50, range(30, 200))
+    wait_until(lambda: client.last(ALERTS), "an alert")
+    say(client, PRESS, {"command": mode, "by": "anna", "note": "shift ends"})
+    say(client, PRESS, {"command": mode, "by": "anna", "note": "shift ends"})
+    assert [one["reason"] for one in answers(client, ANSWERS, 2)] == ["done", "already"]
+    closed = wait_until(lambda: client.messages(ALERTS)[1:], "the alert's end")[0]
+    assert (closed["change"], closed["mode"]) == ("closed", mode)
+    (label,) = labels(setup)
+    assert (label.kind, label.end, label.by) == (LabelKind(mode), None, "anna")
+    send(client, 50, 60, range(30, 200))
+    say(client, PRESS, {"command": "running"})
+    assert answers(client, ANSWERS, 3)[2]["text"] == "press is running"
+    wait_until(lambda: labels(setup)[0].end == plant.START + 59_000, "the label's end")
+    assert len(client.messages(ALERTS)) == 2
+
+
+def test_a_maintenance_ends_by_itself(setup: Setup, client: Client, heard: Daemon) -> None:
+    say(client, PRESS, {"command": "maintenance", "for": "1s"})
+    assert answers(client, ANSWERS, 1)[0]["done"]
+    wait_until(lambda: labels(setup)[0].end is not None, "its end")
+
+
 def test_the_former_champion_is_put_back_and_pinned_by_a_command(
     setup: Setup, client: Client, heard: Daemon
 ) -> None:
@@ -269,6 +330,47 @@ def denying(folder: Path, topic: str) -> str:
     file = folder / "security.json"
     file.write_text(json.dumps(security))
     return f"{OPEN}\nplugin {plugin}\nplugin_opt_config_file {file}"
+
+
+@pytest.fixture
+def hanging_up() -> Iterator[tuple[int, list[int]]]:
+    """A broker that ends the connection at a second subscription; its port, and how many each one had."""
+    server = socket.create_server(("127.0.0.1", 0))
+    asked: list[int] = []
+
+    def serve(channel: socket.socket) -> None:
+        with channel, suppress(OSError):
+            channel.recv(4096)
+            channel.sendall(b"\x20\x03\x00\x00\x00")
+            place = len(asked)
+            asked.append(0)
+            while packet := channel.recv(4096):
+                if packet[0] == 0x82:  # SUBSCRIBE
+                    asked[place] += 1
+                    if asked[place] > 1:
+                        return
+                    channel.sendall(b"\x90\x04" + packet[2:4] + b"\x00\x01")
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                Thread(target=serve, args=(server.accept()[0],), daemon=True).start()
+
+    Thread(target=accept, daemon=True).start()
+    yield server.getsockname()[1], asked
+    server.shutdown(socket.SHUT_RDWR)
+    server.close()
+
+
+def test_a_broker_that_hangs_up_at_commands_is_not_asked_for_them_each_time(
+    tmp_path: Path, hanging_up: tuple[int, list[int]], run_daemon: Callable[..., Daemon]
+) -> None:
+    port, asked = hanging_up
+    daemon = run_daemon(Setup(tmp_path, port).file)
+    said = daemon.wait("subscription_refused", topic="anomalyd/+/command")
+    assert said["reason"] == "it_hangs_up"
+    wait_until(lambda: len(daemon.said("broker_connected")) >= 3, "a third connection")
+    assert asked == [2, 2, 1]
 
 
 def test_without_commands_nothing_is_subscribed_to_beside_the_readings(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from config.streams import Channel
 from daemon.decoding import MAX_SENSORS, Decoder, Refusal
 from daemon.intake import Message
-from detector.channels import number_of
+from detector.categories import number_of
 from detector.reading import Reading
 
 NOW = 1_735_725_600_000

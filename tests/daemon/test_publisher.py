@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from daemon.intake import Published
-from daemon.publisher import RETRY_REFUSED, Outgoing, Publisher, _Held
+from daemon.publisher import MOST_ANSWERS, RETRY_REFUSED, Outgoing, Publisher, _Held
 from daemon.rivalry import SHORT
 from daemon.tally import Tally
 from tests.daemon.wire import Wire, connected
@@ -177,3 +177,52 @@ def test_many_refused_topics_are_gone_through_once_a_second_and_not_for_each_tha
         publisher.settle(Published(1, len(wire.published), None))
     assert len(wire.published) == 600
     assert topics.walks <= 4  # as it is time, and as the first is taken: for what is stored and for the rest
+
+
+def answer(payload: bytes, topic: str = "answers") -> Outgoing:
+    return Outgoing(topic, payload, retain=False, answer=True, correlation=b"7")
+
+
+def test_an_answer_waits_for_the_next_connection_and_comes_again_if_it_was_not_confirmed(
+    wire: Wire, publisher: Publisher
+) -> None:
+    publisher.offer(answer(b"1"))
+    assert sent(publisher, wire) == []
+    publisher.restart(connected(), [(1, "a", b"alert")])
+    assert sent(publisher, wire) == [("a", b"alert"), ("answers", b"1")]
+    wire.generation = 3
+    publisher.offer(answer(b"2"))
+    publisher.restart(connected(3), [])
+    assert sent(publisher, wire) == [("answers", b"1"), ("answers", b"2")]
+    assert [publisher.settle(Published(3, mid, None)) for mid in (3, 4)] == [None, None]
+    assert publisher.idle()
+
+
+def test_an_answer_that_the_broker_refuses_is_counted_and_holds_up_nothing(wire: Wire, clock: Clock) -> None:
+    tally = Tally(clock)
+    publisher = Publisher(wire, tally, clock)
+    publisher.restart(connected(), [])
+    publisher.offer(answer(b"1"))
+    publisher.offer(answer(b"x" * 2000))
+    assert sent(publisher, wire) == [("answers", b"1")]
+    assert publisher.settle(Published(1, 1, NO)) is None
+    assert (publisher.problem(), publisher.idle()) == (None, True)
+    publisher.offer(answer(b"2"))
+    assert sent(publisher, wire) == [("answers", b"2")]
+    counts = {reason: n for (event, reason), n in tally.counts.items() if event == "answer_dropped" and n}
+    assert counts == {"not_authorized": 1, "too_large": 1}
+
+
+def test_of_too_many_answers_the_last_are_dropped_and_counted(wire: Wire, clock: Clock) -> None:
+    tally = Tally(clock)
+    publisher = Publisher(wire, tally, clock)
+    for number in range(MOST_ANSWERS + 3):
+        publisher.offer(answer(b"%d" % number))
+    assert tally.counts["answer_dropped", "too_many"] == 3
+    publisher.restart(connected(), [])
+    for mid in range(1, MOST_ANSWERS + 1):
+        publisher.pump()
+        publisher.settle(Published(1, mid, None))
+    assert [payload for _, payload in wire.published] == [b"%d" % n for n in range(MOST_ANSWERS)]
+    publisher.offer(answer(b"now"))
+    assert sent(publisher, wire) == [("answers", b"now")]

@@ -104,7 +104,7 @@ def opened(daemon: offline.Offline, payloads: list[tuple[str, bytes]]) -> Sequen
 
     def silent() -> bool:
         daemon.take([Message(*payloads[0], now(), 0, 0, 1)])
-        return daemon.service.pipeline.machines()[0].silence is not None
+        return daemon.service.pipeline.machines()[0].silence.alert is not None
 
     wait_until(silent, "the alert")
     return daemon.service.pipeline.machines()
@@ -122,7 +122,7 @@ def test_an_alert_about_silence_that_opens_as_late_readings_come_is_known_after_
     monkeypatch.setattr("daemon.service.TICK", 0.0)  # a look at the clock with every step
     with offline.serving(settings) as daemon:
         (machine,) = opened(daemon, payloads)
-        alert = machine.silence
+        alert = machine.silence.alert
     with offline.serving(settings) as daemon:
         (machine,) = daemon.service.pipeline.machines()
-        assert machine.silence == alert
+        assert machine.silence.alert == alert

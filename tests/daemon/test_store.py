@@ -19,7 +19,7 @@ from daemon.schema import SCHEMA
 from daemon.store import Store
 from daemon.transaction import Transaction
 from detector.alerts import AlertTracker, OpenAlert, Severity
-from detector.channels import number_of
+from detector.categories import number_of
 from detector.events import MachineState
 from detector.grid import Grid
 from detector.machine import Snapshot

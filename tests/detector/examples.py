@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from detector.alerts import AlertPolicy
-from detector.channels import Channel, Columns, number_of
+from detector.categories import number_of
+from detector.channels import Channel, Columns
 from detector.events import AlertChanged, Event, ReadingDropped
+from detector.expression import parse
 from detector.grid import Grid
 from detector.health import HealthPolicy
 from detector.kinds import ImputationMethod
@@ -30,6 +32,7 @@ from detector.manifest import (
     Threshold,
     WindowSpec,
 )
+from detector.modes import OperationPolicy
 from detector.pipeline import Champions, Pipeline
 from detector.reading import Reading
 from detector.scoring import Autoencoder, Detector
@@ -135,11 +138,18 @@ def pipeline(
     stream: StreamPolicy | None = None,
     alerts: AlertPolicy | None = None,
     health: HealthPolicy | None = None,
+    operation: OperationPolicy | None = None,
 ) -> Pipeline:
     """A pipeline; a lone detector is shared."""
     if isinstance(champions, Detector):
         champions = Champions(shared=champions)
-    return Pipeline(champions, stream=stream or StreamPolicy(), alerts=alerts or AlertPolicy(), health=health)
+    return Pipeline(
+        champions,
+        stream=stream or StreamPolicy(),
+        alerts=alerts or AlertPolicy(),
+        health=health,
+        operation=operation,
+    )
 
 
 ROUNDING = 1e-4  # of the squares of single-precision values of up to 6
@@ -159,7 +169,7 @@ def assert_same(actual: Sequence[Event], expected: Sequence[Event]) -> None:
 
 def _blaming(event: Event) -> Event:
     """The event; without shares where the error is rounding alone, and so are they."""
-    if isinstance(event, AlertChanged) and event.reconstruction_error < ROUNDING:
+    if isinstance(event, AlertChanged) and (event.reconstruction_error or 0) < ROUNDING:
         return msgspec.structs.replace(event, sensors=())
     return event
 
@@ -287,6 +297,14 @@ health_policies = st.builds(
     limits=st.sampled_from(({}, {}, {"load": (0.0, 3.0)}, {"flow": (-math.inf, 2.0), "mode": (0.0, 1.0)})),
     ignored=st.sampled_from((frozenset(), frozenset(), frozenset({"load"}))),
     leave_out=st.sampled_from((True, True, False)),
+)
+
+operation_policies = st.builds(
+    OperationPolicy,
+    running_when=st.sampled_from(
+        (None, parse("load > 1"), parse("flow != 2 or load < 0"), parse('not (mode == "stop")'), parse("oil"))
+    ),
+    settle=st.sampled_from((0, 1_000, 2_500)),
 )
 
 

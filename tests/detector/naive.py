@@ -10,7 +10,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.channels import Channel, embedding, number_of
+from detector.categories import number_of
+from detector.channels import Channel, embedding
 from detector.grid import Grid
 from detector.inputs import refinements
 from detector.manifest import ErrorKind, Manifest, ScalerSpec

@@ -9,7 +9,7 @@ from itertools import takewhile
 
 from detector.alerts import AlertPolicy, Change, OpenAlert, Severity, alert_id
 from detector.blame import NOTHING, SensorShare
-from detector.channels import number_of
+from detector.categories import number_of
 from detector.clock import ClockFault
 from detector.events import (
     AlertChanged,

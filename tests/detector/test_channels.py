@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.alerts import AlertPolicy
-from detector.channels import EMBEDDED, MOST_ONE_HOT, Channel, Columns, embedding, number_of
+from detector.categories import number_of
+from detector.channels import EMBEDDED, MOST_ONE_HOT, Channel, Columns, embedding
 from detector.events import AlertChanged, Event, ReadingDropped, Scored, ValueIgnored
 from detector.kinds import ChannelKind
 from detector.manifest import WindowSpec

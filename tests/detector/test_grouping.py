@@ -12,6 +12,7 @@ from detector.fleet import SPARE
 from detector.health import HealthPolicy
 from detector.litert import LiteRTModel
 from detector.manifest import Manifest, WindowSpec
+from detector.modes import OperationPolicy
 from detector.pipeline import MAX_BATCH, Champions
 from detector.reading import Reading
 from detector.stream import StreamPolicy
@@ -25,6 +26,7 @@ from tests.detector.examples import (
     health_policies,
     manifest,
     manifests,
+    operation_policies,
     pipeline,
     stream_policies,
     streams,
@@ -40,9 +42,10 @@ def grouped(
     policy: StreamPolicy,
     alerting: AlertPolicy,
     health: HealthPolicy | None = None,
+    operation: OperationPolicy | None = None,
 ) -> list[Event]:
     """The events when the stream is handed over in pieces."""
-    target = pipeline(champions, stream=policy, alerts=alerting, health=health)
+    target = pipeline(champions, stream=policy, alerts=alerting, health=health, operation=operation)
     ends = [0, *sorted(cut for cut in cuts if cut < len(stream)), len(stream)]
     return [e for i, end in enumerate(ends[1:]) for e in target.on_readings(stream[ends[i] : end])]
 
@@ -56,6 +59,7 @@ def grouped(
     policy=stream_policies,
     alerting=alert_policies,
     health=health_policies,
+    operation=operation_policies,
 )
 def test_grouping_changes_nothing(
     stream: list[Reading],
@@ -65,11 +69,12 @@ def test_grouping_changes_nothing(
     policy: StreamPolicy,
     alerting: AlertPolicy,
     health: HealthPolicy,
+    operation: OperationPolicy,
 ) -> None:
     champions = Champions(shared=detector(shared) if shared else None, own={"press-1": detector(own)})
-    at_once = grouped(stream, set(), champions, policy, alerting, health)
-    assert_same(grouped(stream, cuts, champions, policy, alerting, health), at_once)
-    assert_same(grouped(stream, set(range(len(stream))), champions, policy, alerting, health), at_once)
+    at_once = grouped(stream, set(), champions, policy, alerting, health, operation)
+    for each in (cuts, set(range(len(stream)))):
+        assert_same(grouped(stream, each, champions, policy, alerting, health, operation), at_once)
 
 
 @pytest.mark.parametrize("size", [1, MAX_BATCH - 1, MAX_BATCH, MAX_BATCH + 1, 1_000])

@@ -112,6 +112,7 @@ def test_events_keep_their_promises(
             assert sum(contributions) == pytest.approx(1)
             assert contributions == sorted(contributions, reverse=True)
             assert {sensor.sensor for sensor in event.sensors} == set(made.sensors)
+            assert event.score is not None
             assert event.peak_score >= event.score or event.change is Change.CLOSED
     for machine in {machine_of(event) for event in events}:
         ends = [e.at for e in events if isinstance(e, Scored | NotScored) and e.machine == machine]

@@ -9,6 +9,7 @@ from detector.events import NotScored, NotScoredReason, ReadingDropped, Scored
 from detector.health import HealthPolicy
 from detector.machine import Snapshot
 from detector.manifest import Manifest, WindowSpec
+from detector.modes import OperationPolicy
 from detector.pipeline import Champions, Pipeline
 from detector.reading import Reading
 from detector.stream import StreamPolicy
@@ -21,6 +22,7 @@ from tests.detector.examples import (
     health_policies,
     manifest,
     manifests,
+    operation_policies,
     pipeline,
     stream_policies,
     streams,
@@ -48,9 +50,10 @@ def restarted(
     stream: StreamPolicy,
     alerts: AlertPolicy,
     health: HealthPolicy | None = None,
+    operation: OperationPolicy | None = None,
 ) -> Pipeline:
     """What a new process makes of what the old one wrote down."""
-    fresh = pipeline(champions, stream=stream, alerts=alerts, health=health)
+    fresh = pipeline(champions, stream=stream, alerts=alerts, health=health, operation=operation)
     for machine in old.machines():
         written = msgspec.msgpack.encode(machine.snapshot())
         snapshot = msgspec.msgpack.decode(written, type=Snapshot)
@@ -69,6 +72,7 @@ def restarted(
     policy=stream_policies,
     alerting=alert_policies,
     health=health_policies,
+    operation=operation_policies,
 )
 def test_a_restart_at_any_point_changes_nothing(
     stream: list[Reading],
@@ -78,14 +82,17 @@ def test_a_restart_at_any_point_changes_nothing(
     policy: StreamPolicy,
     alerting: AlertPolicy,
     health: HealthPolicy,
+    operation: OperationPolicy,
 ) -> None:
     champions = Champions(shared=detector(shared) if shared else None, own={"press-1": detector(own)})
-    uninterrupted = pipeline(champions, stream=policy, alerts=alerting, health=health)
-    current = pipeline(champions, stream=policy, alerts=alerting, health=health)
+    uninterrupted, current = (
+        pipeline(champions, stream=policy, alerts=alerting, health=health, operation=operation)
+        for _ in range(2)
+    )
     accepted: list[Reading] = []
     for i, one in enumerate(stream):
         if i in cuts:
-            current = restarted(current, accepted, champions, policy, alerting, health)
+            current = restarted(current, accepted, champions, policy, alerting, health, operation)
         events = current.on_readings([one])
         if not any(isinstance(event, ReadingDropped) for event in events):
             accepted.append(one)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from detector.channels import Channel, number_of
+from detector.categories import number_of
+from detector.channels import Channel
 from detector.manifest import ErrorKind, ErrorSpec, ScalerSpec, WindowSpec
 from detector.scoring import total
 from tests.detector import naive

@@ -16,7 +16,8 @@ from sklearn.impute import IterativeImputer, KNNImputer
 from sklearn.preprocessing import QuantileTransformer
 
 from config.streams import Channel
-from detector.channels import Columns, number_of
+from detector.categories import number_of
+from detector.channels import Columns
 from detector.grid import Grid
 from detector.history import History
 from detector.inputs import Inputs, Scaler

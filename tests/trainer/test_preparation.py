@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from config.streams import Channel
 from detector.alerts import AlertPolicy
-from detector.channels import number_of
+from detector.categories import number_of
 from detector.history import History
 from detector.kinds import ImputationMethod, ScalingMethod
 from detector.manifest import ErrorSpec, WindowSpec
