@@ -132,7 +132,9 @@ def _moved(
 def _smooth(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
     """The median of each number and those around it, shape (B,)."""
     padded = np.pad(numbers, SMOOTHED // 2, mode="edge")
-    smooth: NDArray[np.float64] = np.median(np.lib.stride_tricks.sliding_window_view(padded, SMOOTHED), axis=1)
+    smooth: NDArray[np.float64] = np.median(
+        np.lib.stride_tricks.sliding_window_view(padded, SMOOTHED), axis=1
+    )
     return smooth
 
 

@@ -55,7 +55,12 @@ def _inflation(numbers: NDArray[np.float64]) -> float:
         alike = float(ranks[:-lag] @ ranks[lag:]) / squares
         if alike < 2 / sqrt(count):  # beyond, it is noise
             break
-        found += 2 * (count - lag) * (count - lag - 1) * (count - lag - 2) * alike / (
-            count * (count - 1) * (count - 2)
+        found += (
+            2
+            * (count - lag)
+            * (count - lag - 1)
+            * (count - lag - 2)
+            * alike
+            / (count * (count - 1) * (count - 2))
         )
     return max(1.0, found)
