@@ -48,7 +48,7 @@ def drift(
     *,
     as_json: bool,
 ) -> None:
-    """Say which machines have changed slowly, and how.
+    r"""Say which machines have changed slowly, and how.
 
     Compares what was stored since a machine's model was made with what the model knows. The daemon does so
     by itself (drift.every). With files of HISTORY it looks into those instead.
@@ -89,7 +89,7 @@ def show(found: Found) -> None:
         click.echo("no machine that a bundle serves has stored readings")
         return
     print_table(HEADINGS, (_row(one, followed) for one, followed, _ in found), numbers_from=len(HEADINGS))
-    told = [(one.machine, one.text) for one, _, _ in found if one.kind not in {"none"}]
+    told = [(one.machine, one.text) for one, _, _ in found if one.kind != "none"]
     if told:
         click.echo()
         for name, text in told:

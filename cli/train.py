@@ -31,6 +31,7 @@ from registry.champions import Registry
 from trainer.wording import DAY, counted, duration, listed
 
 if TYPE_CHECKING:
+    from registry.requests import Request
     from trainer.composition import Learned
     from trainer.export import ExportDiffers
     from trainer.problems import Unusable
@@ -210,6 +211,7 @@ def turn_of(
     settings: Settings,
     machine: str | None,
     source: tuple[str, ...],
+    request: Request | None = None,
     learned: Learned | None = None,
 ) -> Turn:
     """Takes a turn with progress.
@@ -230,6 +232,7 @@ def turn_of(
                 machine=machine,
                 source=source,
                 now=datetime.now(UTC),
+                request=request,
                 learned=learned,
                 progress=tell,
             )

@@ -35,6 +35,7 @@ from daemon.store import Store
 from daemon.tally import Tally
 from detector.pipeline import Champions, Pipeline
 from registry.champions import Registry
+from registry.requests import By, Request
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -113,14 +114,14 @@ class Daemon:
             connection=connection,
             publisher=publisher,
             announcer=announcer,
-            desk=desk_of(settings, self._store, self._registry, tally, ask=lambda _machine, _reason: False),
+            desk=desk_of(settings, self._store, self._registry, tally, ask=self._ask_retraining),
             tally=tally,
             retained_alerts=lambda: retained_alerts(settings, password),
         )
         self._service.set_problem("bundles", self._serving.problem)
         damage = self._store.damage
         self._service.set_problem("damage", damage.problem(now()) if damage else None)
-        self._retraining = Retraining(settings, self._registry, path, now=now())
+        self._retraining = Retraining(settings, self._registry, path, tally, now=now())
         structlog.get_logger().info(
             "daemon_assembled",
             version=self._version,
@@ -150,6 +151,7 @@ class Daemon:
             publisher=publisher,
             announcer=announcer,
             tally=tally,
+            retraining=self._retraining,
             version=self._version,
             clock=time.monotonic,
         )
@@ -162,6 +164,12 @@ class Daemon:
             return None
         log.info("metrics_served", address=str(address))
         return server
+
+    def _ask_retraining(self, machine: str | None, reason: str) -> bool:
+        """Asks for a turn of a machine's line, or of all, by a command."""
+        return self._retraining.ask(
+            Request(By.COMMAND, reason, now(), None if machine is None else (machine,))
+        )
 
     def report_failure(self, failure: threading.ExceptHookArgs) -> None:
         """Counts and logs what ended a thread; called in that thread."""
@@ -199,6 +207,7 @@ class Daemon:
             notify("READY=1")
         self._service.step()
         self._retraining.tick(now())
+        self._service.set_problem("retraining", self._retraining.standing.problem)
         self._champions = self._serving.changed() or self._champions
         if self._champions is not None and time.monotonic() >= self._swap_again_at:
             if self._service.swap_champions(self._champions, self._serving.recent):

@@ -46,7 +46,7 @@ def alert(event: AlertChanged) -> bytes:
             "reconstruction_error": None
             if event.reconstruction_error is None
             else _digits(event.reconstruction_error),
-            "threshold": _digits(event.threshold),
+            "threshold": None if event.threshold is None else _digits(event.threshold),
             "sensors": [
                 {
                     "sensor": part.sensor,

@@ -131,7 +131,7 @@ class AlertChanged(msgspec.Struct, frozen=True, gc=False):
     """An alert opened, was updated or closed; `at` is the end of the window that caused it.
 
     One that closes since the machine is not watched any more (`mode`) was caused by no window: nothing is
-    said of a score, an error, a coverage or sensors.
+    said of a score, an error, a coverage or sensors; without a bundle nothing of a threshold and a model.
     """
 
     id: str
@@ -143,11 +143,11 @@ class AlertChanged(msgspec.Struct, frozen=True, gc=False):
     score: float | None
     peak_score: float
     reconstruction_error: float | None
-    threshold: float
+    threshold: float | None
     sensors: tuple[SensorShare, ...]
     coverage: float | None
     imputed: tuple[str, ...]
-    model: str
+    model: str | None
     acknowledged: Acknowledged | None = None
     hidden: bool = False  # for subscribers have asked not to be told
     mode: Mode = Mode.RUNNING

@@ -211,6 +211,7 @@ def uncalibrated(one: Prepared, fitted: Fitted, settings: Settings, created_at: 
         files={},
         channels=one.fit.channels,
         limits=one.fit.limits,
+        asked=one.job.asked,
         composition=one.job.learned.composition if one.job.learned else None,
         stretches=longest_stretches(one.histories, verdict.grid, wishes.max_gap, one.fit.columns.counters),
     )

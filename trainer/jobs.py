@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from config.settings import Settings
     from detector.history import History
+    from detector.manifest import Asked
     from trainer.composition import Learned
     from trainer.parts import Parts
     from trainer.start import Start
@@ -40,6 +41,7 @@ class Job:
         bundle_id: The bundle's name, by `registry.bundle.new_id`.
         learned: How the histories were composed; None: they are recordings, of which the newest rows are
             held back.
+        asked: Who asked for a retraining, and why.
     """
 
     histories: Sequence[History]
@@ -47,6 +49,7 @@ class Job:
     source: tuple[str, ...]
     bundle_id: str
     learned: Learned | None = None
+    asked: Asked | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

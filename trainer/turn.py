@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from detector.manifest import Asked
 from registry.bundle import BundleError, load, new_id
 from trainer.gate import Decision, Reason, decide, figures
 from trainer.jobs import Job
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from detector.history import History
     from detector.scoring import Detector
     from registry.champions import Registry
+    from registry.requests import Request
     from trainer.composition import Learned
     from trainer.export import ExportDiffers
     from trainer.finishing import Trained
@@ -52,6 +54,7 @@ def take_turn(
     machine: str | None,
     source: tuple[str, ...],
     now: datetime,
+    request: Request | None = None,
     learned: Learned | None = None,
     progress: Callable[[Stage], None] = lambda _: None,
 ) -> Turn:
@@ -64,6 +67,7 @@ def take_turn(
         machine: Whom it serves; None: every machine without a bundle of its own.
         source: Where the histories came from, for people.
         now: When the bundle is made.
+        request: Who asked for a retraining, and why; None: it is a training from files.
         learned: How the histories were composed; None: they are recordings.
         progress: Is told at every stage and after every epoch.
 
@@ -73,7 +77,8 @@ def take_turn(
         OSError: The disk refuses; where it can be known before, it is.
     """
     registry.prepare()
-    job = Job(histories, machine, source, new_id(now), learned)
+    asked = Asked(request.by, request.reason) if request else None
+    job = Job(histories, machine, source, new_id(now), learned, asked)
     trained = train(job, settings=settings, created_at=now, progress=progress)
     return _judge(trained, settings, registry)
 
