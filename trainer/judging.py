@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from config.policies import alert_policy, milliseconds
 from detector.labels import LabelKind
 from trainer.gate import Decision, Figures, Seen, decide
-from trainer.measures import Course, courses, together, unit_errors, varying
+from trainer.measures import Course, courses, levelled, together, unit_errors, varying
 from trainer.probes import EACH, LASTING, deviations, find, probes
 from trainer.wording import counted, duration
 
@@ -130,7 +130,8 @@ def judge(
     other, before = (None, {}) if champion is None else _figures(champion, grounds, alerts)
     if champion is not None and other is not None:
         if some:
-            found, known = find(challenger, some, alerts), find(champion, some, alerts)
+            # The one whose threshold is lower finds more, and is no better for it.
+            found, known = (find(levelled(one, grounds.held_back, alerts), some, alerts) for one in both)
             own = replace(own, faults=found.among(known.calm))
             other = replace(other, faults=known.among(known.calm))
         rows = (*grounds.held_back, *(one.history for one in grounds.stream))

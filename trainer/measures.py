@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from detector.manifest import Manifest
     from trainer.leaving_out import Span
 
+LEVEL = 0.01  # of normal windows: rare enough to be calm, common enough to be counted in some hundred rows
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Course:
@@ -80,6 +82,21 @@ def _courses(events: Iterable[Event], machines: Sequence[str]) -> dict[str, Cour
         )
         for name in machines
     }
+
+
+def levelled(detector: Detector, histories: Sequence[History], alerts: AlertPolicy) -> Detector:
+    """The detector with the threshold that `LEVEL` of the windows of these normal rows are above.
+
+    Two that are as often in alarm can be compared by what they find. With too few windows, or where all
+    errors are 0, the threshold is its own.
+    """
+    scores = np.concatenate([course.score for course in courses(detector, histories, alerts).values()])
+    level = float(np.quantile(scores, 1 - LEVEL)) if len(scores) * LEVEL >= 1 else 1.0
+    if not (math.isfinite(level) and level > 0):
+        return detector
+    manifest = detector.manifest
+    threshold = msgspec.structs.replace(manifest.threshold, value=manifest.threshold.value * level)
+    return Detector(msgspec.structs.replace(manifest, threshold=threshold), detector.model)
 
 
 def together(alarms: Iterable[Alarms]) -> Alarms:
