@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from msgspec import structs
 
+from config.policies import operation_policy
+from detector.modes import running
 from registry.bundle import BundleError, load
 from registry.turns import Record
 from trainer.gate import Decision, Reason
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from config.settings import Settings
     from detector.history import History
     from detector.manifest import Asked
+    from detector.modes import OperationPolicy
     from detector.scoring import Detector
     from registry.champions import Challenger, Registry
     from trainer.composition import Learned
@@ -85,10 +88,11 @@ def settle(
         champion=before,
         source=("store",),
         asked=asked,
+        composition=learned.composition,
     )
     if not over:
         return record  # nothing happened: not worth a page
-    rows = tuple(_since(learned, waiting))
+    rows = tuple(_since(learned, waiting, operation_policy(settings)))
     if not rows:
         text = f"{waiting.bundle} waits on: nothing that counts was stored since {moment(waiting.since)}"
         return write_down(structs.replace(record, text=text), None, settings, registry)
@@ -111,12 +115,18 @@ def settle(
 STILL = Decision(promote=False, reason=Reason.SHADOW, text="")
 
 
-def _since(learned: Learned, waiting: Challenger) -> Iterator[History]:
+def _since(learned: Learned, waiting: Challenger, operation: OperationPolicy) -> Iterator[History]:
     """What was stored since it waits and is taken for normal: neither alerted nor labelled otherwise."""
     for one in learned.stored:
         rows = one.history.rows(one.history.at >= waiting.since)
         reasons = left_out(
-            rows.at, labels=one.labels, alerted=one.alerted, suspected=one.suspected, running=None, margin=0
+            rows.at,
+            labels=one.labels,
+            alerted=one.alerted,
+            suspected=one.suspected,
+            running=running(rows, operation),
+            settle=operation.settle,
+            margin=0,
         )
         keep = ~np.logical_or.reduce([*reasons.values()])
         if keep.any():
