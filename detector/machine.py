@@ -140,7 +140,8 @@ class Machine:
         taken = [] if self.detector is None else self._sample(reading, self.detector)
         if isinstance(taken, Dropped):
             return taken
-        self.newest = max(self.newest, reading.at)
+        if reading.at > self.newest:  # noqa: PLR1730 - `max` takes a tenth of a microsecond more
+            self.newest = reading.at
         if received_at is not None:
             self.overtaken, self.silence.heard = None, True
         return taken
@@ -357,8 +358,9 @@ class Machine:
             self.name, at, scores.error[row], score, score > 1, scores.coverage[row], scores.imputed(row)
         )
         events: list[Event] = [scored]
-        if self.operation.mode is not Mode.RUNNING:  # a sample from before that was settled late
-            return events
+        operation = self.operation
+        if operation.rests_from is not None and operation.mode is not Mode.RUNNING:
+            return events  # a sample from before, which was settled late
         # Of two alerts of one instant, before a clock was set back and after, each has a name of its own.
         source = f"{self.name}\0{self.era}" if self.era else self.name
         shelved = self.shelf is not None
@@ -538,9 +540,9 @@ class Machine:
         return [NotScored(self.name, at, reason), *self._enter(state, at)]
 
     def _enter(self, state: MachineState, at: int) -> list[Event]:
-        mode = self.operation.mode
-        if mode is not Mode.RUNNING:
-            state = MachineState(mode.value)
+        operation = self.operation
+        if operation.rests_from is not None and operation.mode is not Mode.RUNNING:
+            state = MachineState(operation.mode.value)
         elif self.state is MachineState.SILENT and not self.silence.heard:
             return []  # what was read from elsewhere ends no silence
         elif self.alerts.alert is not None:
