@@ -91,7 +91,7 @@ def levelled(detector: Detector, histories: Sequence[History], alerts: AlertPoli
     errors are 0, the threshold is its own.
     """
     scores = np.concatenate([course.score for course in courses(detector, histories, alerts).values()])
-    level = float(np.quantile(scores, 1 - LEVEL)) if len(scores) * LEVEL >= 1 else 1.0
+    level = float(np.quantile(scores, 1 - LEVEL)) if len(scores) * LEVEL >= 1 else 0.0
     if not (math.isfinite(level) and level > 0):
         return detector
     manifest = detector.manifest
