@@ -28,7 +28,7 @@ from bench.results import Ratio, Result, Table
 from bench.stage import ROOT, Plant, daemon, messages, progress
 from bench.usage import cpu_seconds
 from bench.wire import Wire, forget, publication
-from daemon.retraining import LOWEST_PRIORITY
+from daemon.child import LOWEST_PRIORITY
 from daemon.transaction import Transaction
 
 FAULTY = 100  # machines, and readings a second
@@ -44,6 +44,7 @@ CATCH_UP = 20  # packets after which the probe listens though it is late
 GOAL, LIMIT = 3.0, 300.0  # p99 / p99 of the echo: one hiccup of the host is a hundredfold
 MIDDLE_GOAL, MIDDLE_LIMIT = 5.0, 50.0  # p50 / p50 of the echo
 RETRAINING_GOAL, RETRAINING_LIMIT = 25.0, 40.0  # ms; and times that
+BESIDE_GOAL, BESIDE_LIMIT = 2.0, 40.0  # latency with a retraining / without one
 COLUMNS = ("readings/s", "what", "alerts", "p50, ms", "p99, ms", "max, ms", "p99 / echo's", "CPU, %")
 
 Key = tuple[str, float]
@@ -105,6 +106,16 @@ def measure(plant: Plant, *, full: bool) -> Result:
                 1.0,
                 RETRAINING_LIMIT,
                 most=True,
+            ),
+            *(
+                Ratio(
+                    f"{percent} latency at {rate} readings/s: with / without a retraining",
+                    found["anomalyd while a retraining runs"] / found["anomalyd"],
+                    BESIDE_GOAL,
+                    BESIDE_LIMIT,
+                    most=True,
+                )
+                for percent, found in (("p50", p50), ("p99", p99))
             ),
         ]
     return Result((Table("latency", COLUMNS, tuple(rows)),), tuple(ratios))

@@ -13,7 +13,9 @@ class Exit(IntEnum):
     USAGE = 64
     DATA = 65
     UNAVAILABLE = 69
+    MEMORY = 71
     IO = 74
+    BUSY = 75
     CONFIG = 78
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from config import Settings
     from detector.history import History
     from detector.scoring import Detector
+    from registry.requests import Request
     from trainer.composition import Stored
 
 
@@ -34,8 +35,8 @@ class Gathered:
     remembered: Sequence[History]
 
 
-def gather(settings: Settings) -> Iterator[Gathered]:
-    """What there is for each line of champions, one after the other.
+def gather(settings: Settings, request: Request | None = None) -> Iterator[Gathered]:
+    """What there is for each line of champions, one after the other; of those that are asked for, if any.
 
     Raises:
         StoreError: The store cannot be read.
@@ -54,12 +55,17 @@ def gather(settings: Settings) -> Iterator[Gathered]:
     look_back = milliseconds(settings.retrain.look_back)
     store = Store(path, read_only=True)
     try:
+        asked = (request.machines if request else None) or ()
+        own = {*champions.own, *(asked if request and request.own else ())}
+        wanted = {name if name in own else None for name in asked}
         newest = {name: store.newest(name) for name in store.machines()}
         lines: dict[str | None, list[str]] = {}
         for name, at in newest.items():
             if at is not None:
-                lines.setdefault(name if name in champions.own else None, []).append(name)
+                lines.setdefault(name if name in own else None, []).append(name)
         for machine, names in lines.items():
+            if wanted and machine not in wanted:
+                continue
             stored = [
                 Stored(
                     store.history(name, (newest[name] or 0) - look_back),

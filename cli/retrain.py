@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import os
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,43 +14,149 @@ import click
 import msgspec
 from msgspec.structs import replace
 
-from cli.compositions import composed
 from cli.exits import CommandError, Exit
 from cli.gathering import Gathered, gather
-from cli.options import config_option, json_option, load_settings, need_trainer
+from cli.limits import limit_cpus, out_of_memory, within
+from cli.options import config_option, json_option, load_settings, name_problem, need_trainer
 from cli.progress import note
 from cli.tables import print_lines
-from cli.train import summary, turn_of
+from cli.train import summary, summary_of, turn_of
 from config import Settings
-from trainer.wording import counted
+from config.quantities import format_duration
+from daemon.clock import now
+from detector.manifest import Asked
+from registry.champions import Registry
+from registry.ledger import Ledger
+from registry.requests import By, Request, RequestFile
+from registry.turn_lock import RetrainingError, TurnLock
+from trainer.compositions import composed
+from trainer.wording import counted, duration
+
+
+def _names(_: click.Context, __: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        problem = name_problem(name)
+        if problem:
+            raise click.BadParameter(problem)
+    return names
+
+
+ASKERS = click.Choice([by.value for by in By])
+STDERR = os.dup(2)  # as it was at the start: while TensorFlow is loaded, what is said goes nowhere
+MACHINE = "Whose model is trained again, any number of times.  [default: all]"
 
 
 @click.command(short_help="One retraining turn from stored readings.")
+@click.option(
+    "--by", type=click.Choice([by.value for by in By]), default=By.CLI.value, help="Who asks.  [default: cli]"
+)
+@click.option("--reason", default="", metavar="TEXT", help="Why, for the records.")
+@click.option("--machine", "machines", multiple=True, metavar="NAME", callback=_names, help=MACHINE)
+@click.option("--shared", is_flag=True, help="The shared model, beside the machines that are named.")
+@click.option("--own", is_flag=True, help="Make the machines that are named models of their own.")
+@click.option("--wait", is_flag=True, help="Wait for another retraining to end.  [default: give up]")
 @config_option
 @json_option
-def retrain(config: Path | None, *, as_json: bool) -> None:
+def retrain(
+    by: str,
+    reason: str,
+    machines: tuple[str, ...],
+    config: Path | None,
+    *,
+    shared: bool,
+    own: bool,
+    wait: bool,
+    as_json: bool,
+) -> None:
     """One retraining turn from the stored readings, less those in alert.
 
     Each champion gets a challenger fitted on what its machines sent lately; it takes over only if it
-    passes the gate. The daemon calls this on its schedule (retrain.every). Too few stored readings
-    are no failure: the next turn may find more.
+    passes the gate. The daemon calls this when a turn is due (retrain.every, max_age, on_drift). With
+    --by file, what is asked for in the state directory's retrain.request is done, and every model trained
+    again where there is no such file. Too few stored readings are no failure: the next turn may find more.
     """
+    if own and (shared or not machines):
+        raise click.UsageError("--own needs --machine, and goes without --shared")
     need_trainer("retrain")
     from daemon.opening import StoreError
-    from daemon.retraining import REQUEST
 
     _, settings = load_settings(config)
-    with suppress(OSError):  # a reader of the state directory may take a turn that nobody asked for
-        (settings.state_dir / REQUEST).unlink(missing_ok=True)
+    lines = (*machines, *((None,) if shared else ())) or None
+    request = Request(By(by), reason, now(), lines, own=own)
+    lock = TurnLock(settings.state_dir)
+    try:
+        lock.take(request, wait=wait)
+    except RetrainingError as error:
+        raise CommandError(Exit.BUSY, str(error)) from error
+    file = RequestFile(settings.state_dir)
     turns: list[dict[str, Any]] = []
     try:
-        turns.extend(_turn(gathered, settings) for gathered in gather(settings))
+        limit_cpus(settings.retrain.max_cpus)
+        for each in _requests(request, file):
+            turns += taken(each, settings)
+        if request.by is By.FILE:
+            file.done()
         if not turns and not as_json:
             click.echo("no reading is stored yet; the daemon stores them: anomalyd run")
+    except MemoryError as error:
+        raise CommandError(Exit.MEMORY, out_of_memory(settings.retrain.max_memory)) from error
     except StoreError as error:
         raise CommandError(Exit.IO, str(error)) from error
     finally:  # what was promoted before an error serves already
         _print(turns, as_json=as_json)
+        lock.release()
+
+
+def _requests(request: Request, file: RequestFile) -> list[Request]:
+    """What is to be done, the most urgent first."""
+    if request.by is not By.FILE or request.machines is not None:
+        return [request]
+    requests, problems = file.take()
+    for problem in problems:
+        note(f"refused: {problem}")
+    if requests or problems:
+        return requests
+    return [replace(request, by=By.SCHEDULE, reason=request.reason or "anomalyd-retrain was started")]
+
+
+def taken(request: Request, settings: Settings) -> Iterator[dict[str, Any]]:
+    """Takes the turns of a request, one after the other, and keeps books."""
+    ledger = Ledger(settings.state_dir)
+    every = settings.retrain.every
+    for gathered in gather(settings, request):
+        machine = gathered.machine
+        started = time.monotonic()
+        ledger.begin(machine, now())
+        try:
+            with within(settings.retrain, partial(_give_up, ledger, machine, started)):
+                turn = _turn(gathered, settings, request)
+        except (KeyboardInterrupt, click.Abort):
+            ledger.stopped([machine])
+            raise
+        except BaseException as error:
+            short = isinstance(error, MemoryError)
+            why = out_of_memory(settings.retrain.max_memory) if short else str(error)
+            took = time.monotonic() - started
+            ledger.fail([machine], why or type(error).__name__, at=now(), took=took)
+            raise
+        took = time.monotonic() - started
+        if every is not None and took > every.total_seconds():
+            why = f"it took {duration(took)}, longer than retrain.every, {format_duration(every)}"
+            ledger.fail([machine], why, at=now(), took=took)
+        else:
+            ledger.end(machine, took)
+        yield {**turn, "asked": {"by": request.by, "reason": request.reason}, "seconds": round(took, 1)}
+
+
+def _give_up(ledger: Ledger, machine: str | None, started: float, why: str, code: int) -> None:
+    """Ends this process with some last words, whatever it is at."""
+    try:
+        ledger.fail([machine], why, at=now(), took=time.monotonic() - started)
+        os.write(STDERR, f"anomalyd: {machine or 'shared'}: given up: {why}\n".encode())
+    finally:
+        if code < 0:
+            os.kill(os.getpid(), -code)
+        os._exit(code)
 
 
 def _print(turns: list[dict[str, Any]], *, as_json: bool) -> None:
@@ -61,11 +171,15 @@ def _print(turns: list[dict[str, Any]], *, as_json: bool) -> None:
             print_lines([("fitted", turn["begun"])])
 
 
-def _turn(gathered: Gathered, settings: Settings) -> dict[str, Any]:
+def _turn(gathered: Gathered, settings: Settings, request: Request) -> dict[str, Any]:
     from trainer.composition import compose
+    from trainer.turn_record import write_down_none
+    from trainer.waiting import settle
 
     learned = compose(gathered.stored, gathered.champion, settings, gathered.remembered)
     machine, histories, few = gathered.machine, learned.histories, learned.few
+    registry, moment = Registry(settings.state_dir), datetime.now(UTC)
+    asked = Asked(request.by, request.reason)
 
     def without_bundle(reason: str, text: str) -> dict[str, Any]:
         return {
@@ -76,17 +190,37 @@ def _turn(gathered: Gathered, settings: Settings) -> dict[str, Any]:
             "composition": learned.composition,
         }
 
+    settled = settle(
+        machine,
+        learned,
+        gathered.champion,
+        settings=settings,
+        registry=registry,
+        now=moment,
+        asked=asked,
+        by_person=request.by.person,
+    )
+    if settled is not None:
+        return summary_of(settled) | {"composition": learned.composition}
     if not histories:
         least, most = settings.retrain.min_readings, max(few.values())
-        return without_bundle(
+        text = f"no machine has {least} readings to learn from (retrain.min_readings), but {most} at most"
+        write_down_none(
             "too_few_readings",
-            f"no machine has {least} readings to learn from (retrain.min_readings), but {most} at most",
+            text,
+            machine,
+            learned,
+            settings=settings,
+            registry=registry,
+            now=moment,
+            asked=asked,
         )
+        return without_bundle("too_few_readings", text)
     left_out = f", {len(few)} with too few readings left out" if few else ""
     rows, whose = counted(learned.composition.rows, "reading"), counted(len(histories), "machine")
     note(f"{machine or 'shared'}: {rows} of {whose}{left_out}")
     try:
-        turn = turn_of(histories, _with_brief_report(settings), machine, ("store",), learned)
+        turn = turn_of(histories, _with_brief_report(settings), machine, ("store",), request, learned)
     except CommandError as error:
         if error.code is not Exit.DATA:
             raise

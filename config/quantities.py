@@ -76,6 +76,11 @@ def parse_size(value: object) -> int:
     return size
 
 
+def parse_size_or_off(value: object) -> int | None:
+    """Reads a size, or None from `off` and `null`."""
+    return None if value is None or value == OFF else parse_size(value)
+
+
 def format_size(size: int) -> str:
     """Writes bytes for people: `1.5MiB`."""
     unit = next((name for name in ("GiB", "MiB", "KiB") if size >= _BYTES[name]), "B")
@@ -120,6 +125,11 @@ Size = Annotated[
     int,
     Before(parse_size),
     Schema({"type": ["string", "integer"], "pattern": f"^{_SIZE}$", "minimum": 1}),
+]
+SizeOrOff = Annotated[
+    int | None,
+    Before(parse_size_or_off),
+    Schema({"type": ["string", "integer", "null"], "pattern": f"^({OFF}|{_SIZE})$", "minimum": 1}),
 ]
 Positive = After(between(MILLISECOND))
 PositiveOrAuto = After(lambda wished: wished if wished == AUTO else between(MILLISECOND)(wished))

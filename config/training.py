@@ -7,7 +7,16 @@ from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from config.problems import UnmetError
-from config.quantities import Duration, DurationOrAuto, DurationOrOff, Positive, Size, between
+from config.quantities import (
+    AUTO,
+    Duration,
+    DurationOrAuto,
+    DurationOrOff,
+    Positive,
+    Size,
+    SizeOrOff,
+    between,
+)
 from config.section import After, AtLeastOne, Limits, Rule, Section, Share, Text, rule
 from detector.kinds import ImputationMethod, ScalingMethod
 
@@ -138,20 +147,41 @@ class Bundles(Section, frozen=True):
 
 
 class Gate(Section, frozen=True):
-    """What a challenger must prove on held-back normal readings."""
+    """In what a challenger must not be worse than the champion."""
 
     max_alert_rate: Annotated[float, Limits(ge=0, le=1)] = 0.01
-    max_error_ratio: Annotated[float, Limits(gt=0)] = 1.5
+    max_error_ratio: Annotated[float, Limits(ge=1)] = 1.5
+    alert_rate_margin: Annotated[float, Limits(ge=0, le=1)] = 0.005
+    alerts_margin: Annotated[float, Limits(ge=0)] = 0.5
+    faults_margin: Annotated[float, Limits(ge=0, le=1)] = 0.05
+    delay_margin: Annotated[float, Limits(ge=0, le=1)] = 0.05
+    stream: Annotated[DurationOrOff, Positive] = timedelta(days=7)
+
+
+def _check_memory(size: int | None) -> int | None:
+    if size is not None and size < 2**29:
+        raise UnmetError("must be at least 512MiB", hint="TensorFlow alone takes as much")
+    return size
 
 
 class Retrain(Section, frozen=True):
     """Fitting anew on the stored readings."""
 
     every: Annotated[DurationOrOff, After(between(timedelta(minutes=1)))] = None
+    jitter: DurationOrAuto = AUTO
+    max_age: Annotated[DurationOrOff, After(between(timedelta(minutes=1)))] = None
+    on_drift: bool = True
     by: Literal["child", "request"] = "child"
     look_back: Annotated[Duration, Positive] = timedelta(days=30)
     min_readings: AtLeastOne = 1000
     max_readings: AtLeastOne = 200_000
     margin: DurationOrAuto = "auto"
     remember: Annotated[int, Limits(ge=0)] = 20_000
+    max_time: Annotated[DurationOrOff, After(between(timedelta(seconds=1)))] = timedelta(hours=6)
+    max_memory: Annotated[SizeOrOff, After(_check_memory)] = 4 * 1024**3
+    max_cpus: AtLeastOne | None = None
     gate: Gate = Gate()
+    promote: Literal["managed", "manual"] = "managed"
+    shadow: Annotated[DurationOrOff, After(between(timedelta(minutes=1)))] = None
+    incidents_size: Size = 100_000_000
+    keep_turns: AtLeastOne = 500

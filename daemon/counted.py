@@ -15,6 +15,7 @@ from daemon.reasons import OTHER
 from detector.clock import ClockFault
 from detector.health import Health
 from detector.reading import Dropped, Ignored
+from registry.requests import By
 
 
 class Counted(msgspec.Struct, frozen=True):
@@ -137,6 +138,25 @@ COUNTED: Mapping[str, Counted] = {
     ),
     "snapshot_unreadable": Counted(
         "snapshots_unreadable", "Machines that begin anew, since what was stored of them is damaged."
+    ),
+    "retraining_started": Counted(
+        "retrainings_started", "Retrainings that the daemon started, by who asked.", tuple(By)
+    ),
+    "retraining_decided": Counted(
+        "retrainings_decided",
+        "Turns of the daemon's child that ended, a new model in service or not.",
+        ("promoted", "not_promoted"),
+    ),
+    "retraining_failed": Counted(
+        "retrainings_failed",
+        "Retrainings that ended without having done all that was asked for.",
+        ("error", "io", "killed", "max_memory", "max_time"),
+    ),
+    "retraining_backed_off": Counted(
+        "retrainings_backed_off", "Turns that failed or took too long, so that the next one is put off."
+    ),
+    "retraining_refused": Counted(
+        "retrainings_refused", "Requests in the request file that cannot be met.", ("too_many", "unreadable")
     ),
     "thread_hung": Counted(
         "thread_hung_seconds",

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from daemon.figures import Histogram
     from daemon.intake import Intake
     from daemon.publisher import Publisher
+    from daemon.retraining import Retraining
     from daemon.service import Service
     from daemon.store import Store
     from daemon.tally import Tally
@@ -47,7 +48,17 @@ MOST = 8  # requests at once; of more the connections are closed
 MAX_BUNDLES = 100  # named one by one: a plant may have a model of its own for each of its machines
 # Of which the daemon can be degraded.
 NOTICE = 0.1  # seconds until it is noticed that the server is to end
-PARTS = ("store", "damage", "subscription", "commands", "publications", "readings", "client_id", "bundles")
+PARTS = (
+    "store",
+    "damage",
+    "subscription",
+    "commands",
+    "publications",
+    "readings",
+    "client_id",
+    "bundles",
+    "retraining",
+)
 JUST_HEARD = "new"  # a machine of which no sample is complete yet
 
 
@@ -63,6 +74,7 @@ class DaemonCollector(Collector):
         publisher: Publisher,
         announcer: Announcer,
         tally: Tally,
+        retraining: Retraining,
         version: str,
         clock: Callable[[], float],
     ) -> None:
@@ -73,6 +85,7 @@ class DaemonCollector(Collector):
         self._publisher = publisher
         self._announcer = announcer
         self._tally = tally
+        self._retraining = retraining
         self._version = version
         self._clock = clock
 
@@ -144,6 +157,7 @@ class DaemonCollector(Collector):
         if figures.committed_at is not None:
             age = now - figures.committed_at
             yield _gauge("commit_age_seconds", "Since the store last took anything.", age)
+        yield from self._of_retraining()
         bundles = [each.manifest for each in self._service.pipeline.champions.all()]
         yield _gauge("bundles_serving", "Bundles in service.", len(bundles))
         named = InfoMetricFamily(f"{PREFIX}_bundle", f"Bundles in service, the first {MAX_BUNDLES} of them.")
@@ -151,6 +165,18 @@ class DaemonCollector(Collector):
             named.add_metric([], {"bundle": manifest.id, "machine": manifest.machine or "shared"})
         yield named
         yield InfoMetricFamily(f"{PREFIX}_build", "This version.", {"version": self._version})
+
+    def _of_retraining(self) -> Iterator[Metric]:
+        retraining = self._retraining
+        yield _gauge("retraining_running", "1 while the daemon's child retrains.", retraining.running)
+        says = "Lines whose last turn failed or took too long, so that the next one is put off."
+        yield _gauge("retraining_lines_backed_off", says, retraining.standing.backed_off)
+        seconds = retraining.standing.last_seconds
+        if seconds is not None:
+            yield _gauge("retraining_last_seconds", "How long the last turn took.", seconds)
+        if retraining.next_at is not None:
+            says = "When the next turn is due, in seconds since the epoch."
+            yield _gauge("retraining_next_timestamp_seconds", says, retraining.next_at / 1000)
 
 
 def _counter(name: str, says: str, value: float) -> Metric:

@@ -24,6 +24,13 @@ class Severity(StrEnum):
     CRITICAL = "critical"
 
 
+class Reason(StrEnum):
+    """Why an alert opened."""
+
+    ANOMALY = "anomaly"  # a window is none of the usual
+    LIMIT = "limit"  # a value is beyond a limit of the configuration
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertPolicy:
     """When an alert opens, updates and closes.
@@ -88,7 +95,9 @@ class OpenAlert(msgspec.Struct, frozen=True, gc=False):
     """An alert that has not closed.
 
     Attributes:
+        reason: Why it opened.
         hidden: Whether subscribers have not been told, since the machine's alerts are shelved.
+        risen: Whether they have not been told that it has become more severe.
     """
 
     id: str
@@ -98,6 +107,8 @@ class OpenAlert(msgspec.Struct, frozen=True, gc=False):
     published_at: int
     acknowledged: Acknowledged | None = None
     hidden: bool = False
+    risen: bool = False
+    reason: Reason = Reason.ANOMALY
 
 
 class OpenSilence(msgspec.Struct, frozen=True, gc=False):
@@ -129,7 +140,8 @@ class AlertTracker(msgspec.Struct):
         """Takes the score of the next window, which ended at `at`; returns what it changed.
 
         While the machine's alerts are `shelved`, one that opens is hidden, and none is updated. One that is
-        still open when they are no longer is opened then, for all to see.
+        still open when they are no longer is opened then, for all to see; one that they saw open
+        and that has become more severe is updated.
         """
         self.recent = (*self.recent, score)[-policy.open_within :]
         self.calm = self.calm + 1 if score < policy.close_score else 0
@@ -147,7 +159,7 @@ class AlertTracker(msgspec.Struct):
         rose = severity is Severity.CRITICAL and alert.severity is Severity.WARNING
         shown = alert.hidden and not shelved
         due = policy.repeat_every is not None and at - alert.published_at >= policy.repeat_every
-        told = not shelved and (rose or shown or (due and alert.acknowledged is None))
+        told = not shelved and (rose or alert.risen or shown or (due and alert.acknowledged is None))
         self.alert = msgspec.structs.replace(
             alert,
             peak_score=max(alert.peak_score, score),
@@ -155,6 +167,7 @@ class AlertTracker(msgspec.Struct):
             published_at=at if told else alert.published_at,
             acknowledged=None if rose else alert.acknowledged,
             hidden=alert.hidden and shelved,
+            risen=(rose or alert.risen) and not told,
         )
         if not told:
             return None

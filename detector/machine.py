@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from detector.alerts import Acknowledged, AlertPolicy, AlertTracker, Change, OpenAlert, OpenSilence, Shelf
+from detector.alerts import (
+    Acknowledged,
+    AlertPolicy,
+    AlertTracker,
+    Change,
+    OpenAlert,
+    OpenSilence,
+    Reason,
+    Shelf,
+)
 from detector.blame import SensorShare, blame
 from detector.clock import ClockFault, Overtaken
 from detector.events import (
@@ -111,6 +120,7 @@ class Machine:
         self._stream = stream
         self._policy = policy
         self._operation = operation
+        self.operation.judge_by(operation.running_when)
 
     def serve(self, fleet: Fleet | None) -> None:
         """Starts anew in this fleet: the window is empty, an open alert stays open."""
@@ -165,9 +175,18 @@ class Machine:
         if isinstance(samples, Dropped):
             if first:
                 self.grid = None
-            elif samples is Dropped.LATE and self._holds(reading):
+            if samples is Dropped.NO_KNOWN_SENSOR:
+                return self._of_condition(reading)
+            if not first and samples is Dropped.LATE and self._holds(reading):
                 return Dropped.DUPLICATE
         return samples
+
+    def _of_condition(self, reading: Reading) -> list[Sample] | Dropped:
+        """Takes a reading of which the bundle knows no sensor, but the condition does."""
+        condition = self._operation.running_when
+        if condition is None or condition.sensors.isdisjoint(reading.sensors):
+            return Dropped.NO_KNOWN_SENSOR
+        return [] if self.operation.news(reading, condition) else Dropped.DUPLICATE
 
     def _begin(self, grid: Grid) -> None:
         assert self.detector is not None
@@ -204,22 +223,22 @@ class Machine:
         oldest = self.grid.time(self._sampler.emitted - slots) - self._stream.lateness
         return at < oldest
 
-    def wait(self, at: int) -> list[Event]:
+    def wait(self, at: int, *, learning: bool) -> list[Event]:
         """Says that a reading came, without a model."""
-        return self._enter(MachineState.NO_MODEL, at)
+        return self._enter(MachineState.LEARNING if learning else MachineState.NO_MODEL, at)
 
     def turns(self, reading: Reading) -> bool:
         """Whether `turn` is due with a reading that was taken; nothing may wait to be judged then."""
         condition, operation = self._operation.running_when, self.operation
-        return operation.turns() or (
-            condition is not None and operation.judged(reading, condition) is not operation.holds
-        )
+        if condition is not None and operation.note(reading, condition):
+            return operation.turns() or operation.held(condition) is not operation.holds
+        return operation.turns()
 
     def turn(self, reading: Reading) -> list[Event]:
         """Begins or ends a rest with a reading."""
         condition, operation = self._operation.running_when, self.operation
         if condition is not None:
-            operation.holds = operation.judged(reading, condition)
+            operation.holds = operation.held(condition)
         if not operation.turns():  # what was ordered goes before the condition
             return []
         operation.turn(
@@ -338,6 +357,8 @@ class Machine:
             self.name, at, scores.error[row], score, score > 1, scores.coverage[row], scores.imputed(row)
         )
         events: list[Event] = [scored]
+        if self.operation.mode is not Mode.RUNNING:  # a sample from before that was settled late
+            return events
         # Of two alerts of one instant, before a clock was set back and after, each has a name of its own.
         source = f"{self.name}\0{self.era}" if self.era else self.name
         shelved = self.shelf is not None
@@ -345,6 +366,7 @@ class Machine:
         if changed is not None:
             said = self.detector.columns.say(values)
             expected = self.detector.expected(scores.errors.last[row])
+            changed = self._reasoned(*changed, self.detector.reason(scores.errors.last[row]))
             events.append(
                 self._alert(*changed, scored, blame(manifest.sensors, scores.share[row], said, expected))
             )
@@ -352,6 +374,12 @@ class Machine:
                 events.append(self.present(at))
         events += self._enter(MachineState.NORMAL, at)
         return events
+
+    def _reasoned(self, change: Change, alert: OpenAlert, reason: Reason) -> tuple[Change, OpenAlert]:
+        """The same with the reason, where it just opened."""
+        if change is Change.OPENED and reason is not alert.reason:
+            self.alerts.alert = alert = msgspec.structs.replace(alert, reason=reason)
+        return change, alert
 
     def present(self, at: int) -> StateChanged:
         """The state, once there is one, for who asks at the time `at`."""
@@ -386,6 +414,8 @@ class Machine:
 
     def _look_for_silence(self, now: int) -> list[Event]:
         """Makes the machine silent if nothing usable has come for too long, counted from the first call."""
+        if self.operation.ordered is not None:
+            self.silence.heard = True  # nobody waits for it
         silent = self.silence.look(now, self._silent_after()) and self.operation.mode is Mode.RUNNING
         changed = silent and self.state is not MachineState.SILENT
         if changed:
@@ -453,14 +483,16 @@ class Machine:
         self.silence.alert, self.unhealthy = snapshot.silence, {}
         self.shelf, self.newest = snapshot.shelf, snapshot.newest
         self.operation = msgspec.structs.replace(snapshot.operation or Operation())
-        self._forget_condition()
+        self.operation.judge_by(self._operation.running_when)
         if self.detector is None or self.window is None:
             return
-        manifest = self.detector.manifest
+        manifest, known = self.detector.manifest, set(self.detector.manifest.sensors)
         if snapshot.grid is not None and snapshot.grid.interval == manifest.grid.interval:
             self._begin(snapshot.grid)
         for reading in readings:
             if self.grid is None:
+                if not known.intersection(reading.sensors):
+                    continue  # it was taken for the condition alone
                 self._begin(manifest.grid.of_machine(reading.at))
             self._sampler.recall(reading)
         samples: list[Sample] = []
@@ -477,13 +509,6 @@ class Machine:
         self.unhealthy = snapshot.unhealthy
         noted = {name: self._moved(one, snapshot.grid) for name, one in snapshot.noted.items()}
         self._restore_health(snapshot.stretches if snapshot.model == manifest.id else b"", noted)
-
-    def _forget_condition(self) -> None:
-        """Of a condition that is another one by now, nothing is known yet."""
-        condition = self._operation.running_when
-        wanted = frozenset() if condition is None else condition.sensors
-        if not self.operation.known.keys() <= wanted:
-            self.operation.known, self.operation.holds = {}, True
 
     def _restore_health(self, stretches: bytes, noted: Mapping[str, Noted]) -> None:
         """Takes up what is known of sensors; see `Watch.restore`."""
@@ -520,6 +545,8 @@ class Machine:
             return []  # what was read from elsewhere ends no silence
         elif self.alerts.alert is not None:
             state = MachineState.ALERT
+        elif self.detector is not None and self.detector.provisional:
+            state = MachineState.LEARNING
         return [] if state is self.state else self._change(state, at)
 
     def _change(self, state: MachineState, at: int) -> list[Event]:
@@ -548,12 +575,12 @@ class Machine:
             model=manifest.id,
             acknowledged=alert.acknowledged,
             hidden=alert.hidden,
+            reason=alert.reason,
         )
 
     def _closed(self, alert: OpenAlert, at: int) -> AlertChanged:
         """Says that an alert closes since the machine is not watched any more."""
-        assert self.detector is not None
-        manifest = self.detector.manifest
+        manifest = None if self.detector is None else self.detector.manifest
         return AlertChanged(
             id=alert.id,
             machine=self.name,
@@ -564,12 +591,13 @@ class Machine:
             score=None,
             peak_score=alert.peak_score,
             reconstruction_error=None,
-            threshold=manifest.threshold.value,
+            threshold=None if manifest is None else manifest.threshold.value,
             sensors=(),
             coverage=None,
             imputed=(),
-            model=manifest.id,
+            model=None if manifest is None else manifest.id,
             acknowledged=alert.acknowledged,
             hidden=alert.hidden,
             mode=self.operation.mode,
+            reason=alert.reason,
         )

@@ -297,6 +297,13 @@ class HistorySpec(_Spec, frozen=True):
     sha256: str
 
 
+class Asked(_Spec, frozen=True):
+    """Who asked for the retraining that made a bundle (`schedule`, `drift`, …), and why, for people."""
+
+    by: str
+    reason: str = ""
+
+
 class Manifest(_Spec, frozen=True):
     """A bundle's description: all that the daemon needs beside the model file.
 
@@ -313,6 +320,7 @@ class Manifest(_Spec, frozen=True):
         limits: The lowest and the highest scaled value that the model is given: a value beyond is to
             it the limit, and off by what is beyond; None: it is given every value.
         stretches: By which it is known that a sensor is stuck or silent; None in bundles of older versions.
+        asked: Who asked for it; None: it was trained by hand, from files.
         composition: What of the stored readings it was fitted on; None: on recordings.
     """
 
@@ -335,6 +343,7 @@ class Manifest(_Spec, frozen=True):
     channels: dict[str, Channel] = {}
     limits: tuple[float, float] | None = None
     stretches: StretchSpec | None = None
+    asked: Asked | None = None
     composition: Composition | None = None
 
     def __post_init__(self) -> None:

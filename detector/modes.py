@@ -66,16 +66,18 @@ class Operation(msgspec.Struct, gc=False):
 
     Attributes:
         ordered: What somebody has said; it goes before the condition.
-        holds: Whether the condition held when it was last known. A value that is missing is as it was
-            last; as long as one has never been there, it holds.
-        known: The values that it was judged by.
+        condition: The condition as it is written.
+        holds: Whether it held when it was last known. A value that is missing is as it was last; as long as
+            one has never been there, it holds.
+        known: The newest value of each of its sensors, with its time.
         rests_from: The first moment of the present rest; None: there is none.
         watched_since: Where the present rest ends, or else the last one ended; None: that is not known yet.
     """
 
     ordered: Ordered | None = None
+    condition: str | None = None
     holds: bool = True
-    known: dict[str, float] = {}
+    known: dict[str, tuple[int, float]] = {}
     rests_from: int | None = None
     watched_since: int | None = None
 
@@ -86,14 +88,40 @@ class Operation(msgspec.Struct, gc=False):
             return self.ordered.mode
         return Mode.RUNNING if self.holds else Mode.OFF
 
-    def judged(self, reading: Reading, condition: Expression) -> bool:
-        """Whether the condition holds by a reading; its values are noted, the answer is not yet."""
-        for sensor, value in zip(reading.sensors, reading.values.tolist(), strict=True):
-            if sensor in condition.sensors and value == value:  # noqa: PLR0124 - NaN is not
-                self.known = {**self.known, sensor: value}
+    def judge_by(self, condition: Expression | None) -> None:
+        """Takes up the condition, which may have been another one."""
+        text = None if condition is None else condition.text
+        if text == self.condition:
+            return
+        wanted = frozenset[str]() if condition is None else condition.sensors
+        self.condition, self.holds = text, True
+        self.known = {sensor: one for sensor, one in self.known.items() if sensor in wanted}
+        if condition is not None:
+            self.holds = self.held(condition)
+
+    def news(self, reading: Reading, condition: Expression) -> dict[str, tuple[int, float]]:
+        """What a reading says of the condition's sensors that nothing newer has said."""
+        at, known = reading.at, self.known
+        return {
+            sensor: (at, value)
+            for sensor, value in zip(reading.sensors, reading.values.tolist(), strict=True)
+            if sensor in condition.sensors
+            and value == value  # noqa: PLR0124 - NaN is not
+            and not (sensor in known and known[sensor] >= (at, value))
+        }
+
+    def note(self, reading: Reading, condition: Expression) -> bool:
+        """Notes what a reading says of the condition's sensors; returns whether that is new."""
+        news = self.news(reading, condition)
+        if news:
+            self.known = {**self.known, **news}
+        return bool(news)
+
+    def held(self, condition: Expression) -> bool:
+        """Whether the condition holds by what is known."""
         if len(self.known) < len(condition.sensors):
             return self.holds
-        return bool(condition.holds(self.known))
+        return bool(condition.holds({sensor: value for sensor, (_, value) in self.known.items()}))
 
     def turns(self) -> bool:
         """Whether a rest is to begin or to end."""
@@ -116,6 +144,7 @@ class Operation(msgspec.Struct, gc=False):
     def begin_again(self) -> None:
         """Goes on with times that may come a second time."""
         self.watched_since = None
+        self.known = {sensor: (0, value) for sensor, (_, value) in self.known.items()}
         if self.rests_from is not None:
             self.rests_from = 0
 
@@ -150,7 +179,8 @@ def running(history: History, policy: OperationPolicy) -> NDArray[np.bool_]:
     known = {name: _last_known(history.values[:, columns[name]]) for name in condition.sensors}
     there = ~np.logical_or.reduce([np.isnan(column) for column in known.values()])
     holds = np.ones(rows, dtype=np.bool_)
-    holds[there] = condition.holds({name: column[there] for name, column in known.items()})
+    with np.errstate(over="ignore", invalid="ignore"):  # as numbers of Python do
+        holds[there] = condition.holds({name: column[there] for name, column in known.items()})
     starts = np.flatnonzero(holds[1:] & ~holds[:-1]) + 1
     settled = holds.copy()
     for start in starts.tolist():

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import shutil
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 MODEL = "model.tflite"
-STALE = 86_400  # seconds; no bundle takes that long to be written
 
 
 class BundleError(Exception):
@@ -43,15 +42,18 @@ class Bundle:
 
 
 def new_id(created_at: datetime) -> str:
-    """A name for a bundle, sortable by time: `2026-01-03T22-00-00Z-3f9c`."""
-    return f"{created_at:%Y-%m-%dT%H-%M-%SZ}-{secrets.token_hex(2)}"
+    """A name for a bundle, sortable by time: `2026-01-03T22-00-00Z-3f9c5a01`.
+
+    Of a thousand made in one second, two are alike once in ten thousand times.
+    """
+    return f"{created_at:%Y-%m-%dT%H-%M-%SZ}-{secrets.token_hex(4)}"
 
 
 def write(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
     """Writes a bundle whole or not at all: under another name, synced, then renamed.
 
     A process that is killed meanwhile leaves its folder under the other name, which is no bundle;
-    a later call removes it once it is a day old.
+    the next call removes it.
 
     Args:
         folder: Where bundles lie; made if need be.
@@ -65,11 +67,14 @@ def write(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Bundl
     manifest = msgspec.structs.replace(manifest, files=checksums)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / manifest.id
-    _sweep(folder)
+    sweep(folder)
     aside = folder / f".{manifest.id}.partial"
-    shutil.rmtree(aside, ignore_errors=True)
     try:
-        aside.mkdir()
+        held = _hold(aside)
+    except OSError:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    try:
         for name, content in {**files, MANIFEST: manifests.encode(manifest)}.items():
             write_synced(aside / name, content)
         sync_path(aside)
@@ -77,16 +82,37 @@ def write(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Bundl
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
+    finally:
+        os.close(held)
     sync_path(folder)
     return Bundle(path, manifest)
 
 
-def _sweep(folder: Path) -> None:
-    """Removes what killed processes have left."""
+def _hold(aside: Path) -> int:
+    """Makes a folder that nobody sweeps while the descriptor that is returned is open."""
+    while True:  # until it was not swept before it is held
+        aside.mkdir(exist_ok=True)
+        with suppress(FileNotFoundError):
+            held = os.open(aside, os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(held, fcntl.LOCK_EX)
+            if aside.exists() and os.path.samestat(os.fstat(held), aside.stat()):
+                return held
+            os.close(held)
+
+
+def sweep(folder: Path) -> list[str]:
+    """Removes what killed processes have left, and returns their names; what is being written is held."""
+    swept = []
     for aside in folder.glob(".*.partial"):
-        with suppress(FileNotFoundError):  # another process sweeps as well
-            if time.time() - aside.stat().st_mtime > STALE:
-                shutil.rmtree(aside, ignore_errors=True)
+        with suppress(OSError):  # another process sweeps as well
+            held = os.open(aside, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(aside)
+                swept.append(aside.name)
+            finally:
+                os.close(held)
+    return swept
 
 
 def remove(path: Path) -> None:
@@ -96,9 +122,13 @@ def remove(path: Path) -> None:
         OSError: The disk refuses.
     """
     aside = path.with_name(f".{path.name}.partial")
-    os.utime(path)  # else another process may find it old enough to be swept, and delete it meanwhile
-    path.rename(aside)
-    shutil.rmtree(aside)
+    held = os.open(path, os.O_RDONLY | os.O_DIRECTORY)  # else another process may sweep it meanwhile
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        path.rename(aside)
+        shutil.rmtree(aside)
+    finally:
+        os.close(held)
 
 
 def size_of(path: Path) -> int:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from config.settings import Settings
     from detector.history import History
+    from detector.manifest import Asked
     from trainer.composition import Learned
     from trainer.parts import Parts
     from trainer.start import Start
@@ -46,6 +47,7 @@ class Job:
         learned: How the histories were composed; None: they are recordings, of which the newest rows are
             held back.
         champion: At whose weights fitting may begin.
+        asked: Who asked for a retraining, and why.
     """
 
     histories: Sequence[History]
@@ -54,6 +56,7 @@ class Job:
     bundle_id: str
     learned: Learned | None = None
     champion: Champion | None = None
+    asked: Asked | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,7 +121,13 @@ def prepare(job: Job, settings: Settings) -> Prepared:
             for some in (job.learned.vouched, job.learned.lately)
         )
         dealt = deal(used, wishes.calibration_share, verdict.grid, spec, counters)
-        parts = replace(dealt, vouched=vouched, lately=lately, alarmed=job.learned.alarmed)
+        parts = replace(
+            dealt,
+            vouched=vouched,
+            lately=lately,
+            alarmed=job.learned.alarmed,
+            alerts=job.learned.alerts,
+        )
     fit = fit_inputs(parts.not_held_back, settings.readings.channels, wishes, verdict.grid)
     preparation = Preparation(verdict.grid, spec, fit.inputs)
     windows = preparation.windows(parts.fit)

@@ -67,6 +67,11 @@ def _files(daemon: int | None) -> Finding:
     return ok("open files", f"{whose} may have {limit if limit >= 0 else 'any number of'} open")
 
 
+def enabled(unit: str) -> bool:
+    """Whether systemd starts a unit with the host."""
+    return any(chain.from_iterable(Path(folder).glob(f"*.wants/{unit}") for folder in UNITS))
+
+
 def _service() -> Finding:
     if not Path(SYSTEMD).is_dir():
         return ok("service", "no systemd here: whatever started the daemon must start it again")
@@ -77,6 +82,6 @@ def _service() -> Finding:
             f"no unit {UNIT}: nobody starts the daemon after a crash or a reboot",
             "install the units as systemd/README.md says",
         )
-    if not [*chain.from_iterable(Path(folder).glob(f"*.wants/{UNIT}") for folder in UNITS)]:
+    if not enabled(UNIT):
         return warning("service", f"{unit} is not enabled", "systemctl enable --now anomalyd")
     return ok("service", f"{unit}, enabled")

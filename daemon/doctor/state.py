@@ -6,7 +6,6 @@ import os
 import sqlite3
 import time
 from contextlib import closing, suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +14,10 @@ import numpy as np
 from config.policies import health_policy
 from config.quantities import format_size
 from daemon.assembly import STORE
+from daemon.doctor import retraining
 from daemon.doctor.disk import store_size
 from daemon.doctor.findings import Doing, Finding, failure, ok, warning
 from daemon.locking import holder
-from daemon.retraining import REQUEST
 from daemon.service import ALIVE
 from detector.pipeline import Champions
 from registry.bundle import BundleError
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 
 QUICK = 2**30  # bytes of a store that is checked within seconds
 STALE = 30.0  # seconds without a sign of life; systemd's watchdog waits as long
-UNANSWERED = 600.0  # seconds after which somebody should have begun the retraining that was asked for
-TRAINER = ("pandas", "sklearn", "tensorflow")
 
 
 def examine(settings: Settings, *, thorough: bool) -> Examination[tuple[int | None, Champions]]:
@@ -41,7 +38,7 @@ def examine(settings: Settings, *, thorough: bool) -> Examination[tuple[int | No
     yield from _store(folder / STORE, thorough=thorough)
     champions = yield from _bundles(folder)
     yield from _names(settings, champions)
-    yield _retraining(settings)
+    yield retraining.examine(settings)
     daemon = holder(folder)
     yield _daemon(folder, daemon)
     return daemon, champions
@@ -127,24 +124,6 @@ def _scores(detector: Detector) -> bool:
     manifest = detector.manifest
     windows = np.zeros((1, manifest.window.length, manifest.width), dtype=np.float32)
     return detector.usable(detector.errors(windows)) == [True]
-
-
-def _retraining(settings: Settings) -> Finding:
-    retrain = settings.retrain
-    if retrain.every is None:
-        return ok("retraining", "off (retrain.every)")
-    if retrain.by == "request":
-        request = settings.state_dir / REQUEST
-        with suppress(FileNotFoundError):
-            if time.time() - request.stat().st_mtime > UNANSWERED:
-                change = "systemctl enable --now anomalyd-retrain.path"
-                return failure("retraining", f"asked for by {request}, and nobody has begun it", change)
-        return ok("retraining", "asked for, and done by another service (retrain.by: request)")
-    missing = [name for name in TRAINER if find_spec(name) is None]
-    if missing:
-        change = "pip install 'anomalyd[trainer]', set retrain.by: request, or retrain.every: off"
-        return failure("retraining", f"needs {', '.join(missing)}, not installed here", change)
-    return ok("retraining", "the trainer is installed")
 
 
 def _daemon(folder: Path, daemon: int | None) -> Finding:

@@ -21,6 +21,7 @@ import pytest
 from daemon.assembly import STORE
 from daemon.doctor import Finding, host
 from daemon.doctor.disk import store_size
+from registry.ledger import Ledger
 from tests import plant
 from tests.cli.conftest import Doctor, Ended, failed
 from tests.conftest import Setup
@@ -202,3 +203,23 @@ def test_where_systemd_runs_the_unit_must_be_there_and_enabled(
     assert service() == ("warning", f"{unit} is not enabled")
     (units / "multi-user.target.wants" / "anomalyd.service").symlink_to(unit)
     assert service() == ("ok", f"{unit}, enabled")
+
+    setup.write(retrain={"by": "request"})
+    path = "anomalyd-retrain.path"
+    (finding,) = doctor(setup)[1]["retraining"]
+    assert (finding["verdict"], finding["change"]) == ("warning", f"systemctl enable --now {path}")
+    (units / path).touch()
+    (units / "paths.target.wants").mkdir()
+    (units / "paths.target.wants" / path).symlink_to(units / path)
+    assert doctor(setup)[1]["retraining"][0]["verdict"] == "ok"
+
+
+def test_a_retraining_that_fails_is_a_warning_with_its_reason(tmp_path: Path, doctor: Doctor) -> None:
+    setup = Setup(tmp_path, free_port())
+    setup.state.mkdir()
+    ledger = Ledger(setup.state)
+    ledger.fail(["press"], "out of memory", at=1_000_000)
+    ledger.fail(["press"], "out of memory", at=2_000_000)
+    (finding,) = doctor(setup)[1]["retraining"]
+    assert finding["verdict"] == "warning"
+    assert finding["found"].startswith("the retraining of press has failed 2 times in a row: out of memory; ")

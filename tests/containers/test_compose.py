@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from daemon.retraining import REQUEST
 from daemon.service import ALIVE
+from registry.requests import REQUEST
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
@@ -78,7 +78,7 @@ def test_a_request_of_the_daemon_is_answered_once(tmp_path: Path) -> None:
         check=True,
     )
 
-    assert (done.stdout, done.stderr) == ("retrain\n", "")
+    assert (done.stdout, done.stderr) == ("retrain --by file\n" * 3, "")
 
 
 @pytest.mark.parametrize(("age", "code"), [(0, 0), (25, 0), (60, 1), (None, 1)])

@@ -17,14 +17,16 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from daemon import retraining
+from daemon import due
 from daemon.assembly import STORE
 from daemon.retraining import Retraining
 from daemon.store import Store
+from daemon.tally import Tally
 from daemon.transaction import Transaction
 from detector.composition import Composition
 from detector.labels import Label, LabelKind
 from registry.champions import Registry
+from registry.ledger import Ledger, Past
 from tests import plant
 from tests.conftest import Setup
 from tests.daemon.inside import running
@@ -47,9 +49,9 @@ def stored(setup: Setup) -> int:
 def test_a_daemon_that_is_stopped_while_it_retrains_ends_the_training_and_keeps_its_bundle(
     setup: Setup, client: Client, ready: Callable[[], Daemon], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retraining, "SETTLING", 1000)
+    monkeypatch.setattr(due, "SETTLING", 1000)
     trainer = {"window": plant.LENGTH, "model": {"kind": "dense", "epochs": 100_000}}
-    setup.write(trainer=trainer, retrain={**LENIENT, "every": "24h", "by": "child"})
+    setup.write(trainer=trainer, retrain={**LENIENT, "every": "24h", "by": "child", "jitter": "off"})
     bundle = plant.promote(setup.state).name
     client.stream(plant.messages(plant.history(1000))).join()
     with capture_logs() as logs, running(setup.file):
@@ -59,6 +61,7 @@ def test_a_daemon_that_is_stopped_while_it_retrains_ends_the_training_and_keeps_
     (child,) = (line["process"] for line in logs if line["event"] == "retraining_started")
     assert not Path(f"/proc/{child}").exists()
     assert any(line["event"] == "retraining_stopped" for line in logs)
+    assert Ledger(setup.state).read().shared == Past(seconds=0.0), "nothing has failed"
     assert [path.name for path in (setup.state / "bundles").iterdir()] == [bundle]
     ready().wait("bundle_loaded", bundle=bundle)
 
@@ -211,7 +214,9 @@ def test_the_daemon_s_child_retrains_and_its_decision_is_logged(
     daemon.end()
 
     later = plant.START + 10 * 365 * 86_400_000
-    retraining = Retraining(setup.settings, Registry(setup.state), setup.file, now=plant.START)
+    retraining = Retraining(
+        setup.settings, Registry(setup.state), setup.file, Tally(time.monotonic), now=plant.START
+    )
     with capture_logs() as log:
 
         def decided() -> dict[str, object] | None:

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +12,8 @@ import msgspec
 import pytest
 
 from detector.manifest import WindowSpec, checksum
-from registry.bundle import MANIFEST, MODEL, BundleError, load, new_id, read, write
+from registry import bundle as bundles
+from registry.bundle import MANIFEST, MODEL, BundleError, load, new_id, read, sweep, write
 from tests.detector.examples import assert_same, detector, manifest, pipeline, tflite, whole
 
 FILES = {MODEL: tflite(), "report.html": b"<p>fine</p>"}
@@ -159,13 +160,32 @@ def test_a_manifest_may_be_laid_out_anew(tmp_path: Path) -> None:
     assert read(written.path) == written
 
 
-def test_what_a_killed_training_has_left_goes_when_it_is_a_day_old(tmp_path: Path) -> None:
-    for name, hours in ((".old.partial", 25), (".young.partial", 23)):
+def test_what_a_killed_training_has_left_goes_and_what_another_writes_stays(tmp_path: Path) -> None:
+    for name in (".left.partial", ".held.partial"):
         (tmp_path / name).mkdir()
         (tmp_path / name / MODEL).write_bytes(b"half")
-        os.utime(tmp_path / name, (time.time() - hours * 3600,) * 2)
-    write(tmp_path, manifest("one"), FILES)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".young.partial", "one"]
+    held = os.open(tmp_path / ".held.partial", os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)  # as `write` does
+        write(tmp_path, manifest("one"), FILES)
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".held.partial", "one"]
+    finally:
+        os.close(held)
+    write(tmp_path, manifest("two"), FILES)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
+
+
+def test_nobody_sweeps_a_bundle_while_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    swept: list[list[str]] = []
+
+    def written(path: Path, content: bytes) -> None:
+        path.write_bytes(content)
+        swept.append(sweep(tmp_path))
+
+    monkeypatch.setattr(bundles, "write_synced", written)
+    found = write(tmp_path, manifest("one"), FILES)
+    assert read(found.path) == found
+    assert swept == [[], [], []]
 
 
 def test_a_bundle_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:

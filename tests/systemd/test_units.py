@@ -1,12 +1,15 @@
 """The units are what systemd accepts, and leave the processes no more than they need."""
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from registry.requests import REQUEST, Request, RequestFile
 
 UNITS = Path(__file__).parents[2] / "systemd"
 INSTALLED = "/opt/anomalyd/bin/anomalyd"
@@ -110,8 +113,20 @@ def test_the_trainer_may_do_what_tensorflow_does() -> None:
     assert "MemoryDenyWriteExecute" not in settings("anomalyd-retrain.service")
 
 
-def test_a_request_starts_the_trainer_once() -> None:
+def test_a_request_starts_the_trainer_once_and_is_not_lost(tmp_path: Path) -> None:
     (watched,) = settings("anomalyd-retrain.path")["PathExists"]
-
-    assert settings("anomalyd-retrain.service")["ExecStartPre"] == [f"/bin/rm -f {watched}"]
+    service = settings("anomalyd-retrain.service")
+    assert watched == f"{service['WorkingDirectory'][0]}/{REQUEST}"
     assert "ANOMALYD_RETRAIN__BY=request" in settings("anomalyd.service")["Environment"]
+    assert service["ExecStart"] == [f"{INSTALLED} retrain --by file --wait"]
+
+    before = shlex.split(service["ExecStartPre"][0])
+    file = RequestFile(tmp_path)
+    for reason in ("one", "two", "three"):
+        file.write([Request(reason=reason, at=1)])
+        subprocess.run(before, cwd=tmp_path, check=True)
+        assert not file.exists()
+    subprocess.run(before, cwd=tmp_path, check=True)  # the timer starts it without a request
+
+    requests, problems = file.take()
+    assert ({request.reason for request in requests}, problems) == ({"one", "two", "three"}, [])
