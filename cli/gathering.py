@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from config.policies import milliseconds
+from registry import drifts
 from registry.champions import Registry
+from registry.drifts import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -14,8 +16,10 @@ if TYPE_CHECKING:
     from config import Settings
     from detector.history import History
     from detector.scoring import Detector
+    from registry.drifts import Drift
     from registry.requests import Request
     from trainer.composition import Stored
+    from trainer.leaving_out import Suspected
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,6 +39,15 @@ class Gathered:
     remembered: Sequence[History]
 
 
+def suspected(drift: Drift | None) -> tuple[Suspected, ...]:
+    """When a fault may be developing, by what was found of a machine's drift."""
+    from trainer.leaving_out import Suspected
+
+    if drift is None or drift.kind is not Kind.DEVELOPING or drift.since is None:
+        return ()
+    return (Suspected(drift.since, None, drift.text, tuple(part.sensor for part in drift.sensors)),)
+
+
 def gather(settings: Settings, request: Request | None = None) -> Iterator[Gathered]:
     """What there is for each line of champions, one after the other; of those that are asked for, if any.
 
@@ -52,6 +65,7 @@ def gather(settings: Settings, request: Request | None = None) -> Iterator[Gathe
         return
     registry = Registry(settings.state_dir)
     champions, _ = registry.load({})
+    found = drifts.read(settings.state_dir)
     look_back = milliseconds(settings.retrain.look_back)
     store = Store(path, read_only=True)
     try:
@@ -71,6 +85,7 @@ def gather(settings: Settings, request: Request | None = None) -> Iterator[Gathe
                     store.history(name, (newest[name] or 0) - look_back),
                     store.alerted(name),
                     store.labels(name),
+                    suspected(found.get(name)),
                 )
                 for name in names
             ]

@@ -20,6 +20,7 @@ COMMANDS = {  # in the order of a newcomer's path
     "replay": "cli.replay",
     "evaluate": "cli.evaluate",
     "retrain": "cli.retrain",
+    "drift": "cli.drift",
     "models": "cli.models",
     "alerts": "cli.alerts",
     "machines": "cli.machines",

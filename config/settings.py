@@ -8,6 +8,7 @@ from typing import Any
 
 from config.commanding import Commands
 from config.connection import Mqtt
+from config.drifting import Drift
 from config.learning import Learning
 from config.problems import UnmetError, shown
 from config.quantities import format_duration
@@ -36,6 +37,7 @@ class Settings(Section, frozen=True):
     bundles: Bundles = Bundles()
     retrain: Retrain = Retrain()
     learning: Learning = Learning()
+    drift: Drift = Drift()
     metrics: Metrics = Metrics()
     log: Log = Log()
 
@@ -69,6 +71,18 @@ class Settings(Section, frozen=True):
                 if may_meet(topic, known):
                     raise UnmetError(f"must not match {other}", at=(option,), got=shown(topic))
             taken.append((f"commands.{option}", topic))
+
+    @rule("drift")
+    @staticmethod
+    def _drift_has_a_topic_of_its_own(drift: Drift, before: Mapping[str, Any]) -> None:
+        sections = ("readings", "status", "state", "scores", "alerts", "sensors")
+        taken = {f"{name}.topic": before[name].topic for name in sections if name in before}
+        commands: Commands | None = before.get("commands")
+        if commands is not None and commands.enabled:
+            taken |= {f"commands.{option}": topic for option, topic in commands.topics.items()}
+        for other, known in taken.items():
+            if may_meet(drift.topic, known):
+                raise UnmetError(f"must not match {other}", at=("topic",), got=shown(drift.topic))
 
     @rule("alerts")
     @staticmethod

@@ -153,7 +153,7 @@ class Gate(Section, frozen=True):
     max_error_ratio: Annotated[float, Limits(ge=1)] = 1.5
     alert_rate_margin: Annotated[float, Limits(ge=0, le=1)] = 0.005
     alerts_margin: Annotated[float, Limits(ge=0)] = 0.5
-    faults_margin: Annotated[float, Limits(ge=0, le=1)] = 0.05
+    faults_margin: Annotated[float, Limits(ge=0, le=1)] = 0.1
     delay_margin: Annotated[float, Limits(ge=0, le=1)] = 0.05
     stream: Annotated[DurationOrOff, Positive] = timedelta(days=7)
 

@@ -45,6 +45,7 @@ class Announcer:
         self.settings = settings
         self.problems: dict[str, str] = {}  # what keeps the daemon from its work, by the part concerned
         self.progress: Callable[[str], Progress | None] = lambda _: None  # of a machine without a bundle
+        self._drifts: dict[str, bytes] = {}  # by machine what was found last
         self._publisher = publisher
         self._tally = tally
         self._version = version
@@ -148,6 +149,19 @@ class Announcer:
         for machine in pipeline.machines():
             if machine.state is not None and (names is None or machine.name in names):
                 self.state(machine.present(machine.since))
+        for name, payload in self._drifts.items():
+            if names is None:
+                self._drift(name, payload)
+
+    def drift(self, machine: str, payload: bytes) -> None:
+        """Tells of what was found of a machine's drift; an empty message takes it away."""
+        self._drifts[machine] = payload
+        self._drift(machine, payload)
+        if not payload:
+            del self._drifts[machine]
+
+    def _drift(self, machine: str, payload: bytes) -> None:
+        self._publisher.offer(Outgoing(_topic(self.settings.drift.topic, machine), payload, retain=True))
 
     def status(self, champions: Champions) -> None:
         """Tells of the daemon itself: `online`, or `degraded` with the problem."""

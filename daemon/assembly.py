@@ -22,6 +22,7 @@ from daemon.commands.addressing import Addressing
 from daemon.commands.desk import desk_of
 from daemon.connection import Connection, topic_filter
 from daemon.decoding import Decoder
+from daemon.drifting import Drifting
 from daemon.intake import Intake
 from daemon.learning import Learning, trainer_missing
 from daemon.locking import StateLock
@@ -131,6 +132,9 @@ class Daemon:
         damage = self._store.damage
         self._service.set_problem("damage", damage.problem(now()) if damage else None)
         announcer.progress = lambda name: self._learning.progress(name, self._service.pipeline.champions)
+        self._drifting = Drifting(
+            settings, path, tally, tell=announcer.drift, ask=self._ask_for_drift, now=now()
+        )
         structlog.get_logger().info(
             "daemon_assembled",
             version=self._version,
@@ -161,6 +165,7 @@ class Daemon:
             announcer=announcer,
             tally=tally,
             retraining=self._retraining,
+            drifting=self._drifting,
             version=self._version,
             clock=time.monotonic,
         )
@@ -179,6 +184,10 @@ class Daemon:
         return self._retraining.ask(
             Request(By.COMMAND, reason, now(), None if machine is None else (machine,))
         )
+
+    def _ask_for_drift(self, machine: str, reason: str) -> bool:
+        """Asks for a turn of a machine's line, since what is normal has moved."""
+        return self._retraining.ask(Request(By.DRIFT, reason, now(), (machine,)))
 
     def report_failure(self, failure: threading.ExceptHookArgs) -> None:
         """Counts and logs what ended a thread; called in that thread."""
@@ -206,6 +215,7 @@ class Daemon:
         finally:
             notify("STOPPING=1")
             self._retraining.stop()
+            self._drifting.stop()
             self._service.leave()
 
     def _step(self) -> None:
@@ -216,6 +226,7 @@ class Daemon:
             notify("READY=1")
         self._service.step()
         self._retraining.tick(now())
+        self._drifting.tick(now())
         self._service.set_problem("retraining", self._retraining.standing.problem)
         self._champions = self._serving.changed() or self._champions
         if self._champions is not None and time.monotonic() >= self._swap_again_at:
@@ -258,6 +269,7 @@ class Daemon:
     def close(self) -> None:
         """Gives everything back."""
         self._retraining.stop()
+        self._drifting.stop()
         self._connection.stop()
         if self._metrics is not None:
             self._metrics.close()
@@ -289,7 +301,7 @@ class Daemon:
         logs.configure(settings.log.level, settings.log.format)
         self._service.reconfigure(settings, decoder_of(settings), pipeline)
         self._store.max_dead_letters = settings.store.max_dead_letters
-        self._retraining.settings = settings
+        self._retraining.settings = self._drifting.settings = settings
         self._learning.reconfigure(settings)
         self._settings = settings
         gc.collect()  # the former pipeline is full of cycles, and may else stay for hours: megabytes

@@ -1,4 +1,4 @@
-"""A retraining in a process of its own, that scoring does not feel."""
+"""A command of ours in a process of its own, that scoring does not feel."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from typing import IO, TYPE_CHECKING, Any
 import msgspec
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from registry.requests import Request
 
-COMMAND = (sys.executable, "-m", "cli", "retrain")
+PROGRAM = (sys.executable, "-m", "cli")
+COMMAND = (*PROGRAM, "retrain")
 LOWEST_PRIORITY = 19
 STOP_WITHIN = 0.5  # seconds for a child to end by itself
 LAST_WORDS = 2000  # bytes of what it said that a log is told
@@ -38,20 +40,20 @@ class Ended:
 
     Attributes:
         code: Exit code; the number of a signal, below 0.
-        turns: What it answered, by turn; None: nothing that can be read.
+        answers: What it answered, one for each turn or machine; None: nothing that can be read.
         said: The end of what it said on stderr.
         seconds: How long it ran.
     """
 
     code: int
-    turns: list[dict[str, Any]] | None
+    answers: list[dict[str, Any]] | None
     said: str
     seconds: float
 
     @property
     def failed(self) -> bool:
         """Whether it did not do all that it was asked for."""
-        return self.code != 0 or self.turns is None
+        return self.code != 0 or self.answers is None
 
     @property
     def reason(self) -> str:
@@ -74,21 +76,20 @@ class Ended:
 
 
 class Child:
-    """One process of `anomalyd retrain`."""
+    """One process that answers with a list in JSON."""
 
-    def __init__(self, request: Request, config: Path) -> None:
+    def __init__(self, command: Sequence[str]) -> None:
         """Starts it.
 
         Raises:
             OSError: The system refuses.
         """
-        self.request = request
         self._began = time.monotonic()
         self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - open for as long as the child lives
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         try:
             self._process = subprocess.Popen(
-                [*COMMAND, "--config", str(config), "--json", *options(request)],
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
                 stderr=self._errors,
@@ -112,14 +113,14 @@ class Child:
         if code is None:
             return None
         self._output.seek(0)
-        turns: list[dict[str, Any]] | None = None
+        answers: list[dict[str, Any]] | None = None
         with suppress(ValueError):  # msgspec raises more than its own errors on bad text
-            turns = msgspec.json.decode(self._output.read(), type=list[dict[str, Any]])
+            answers = msgspec.json.decode(self._output.read(), type=list[dict[str, Any]])
         size = self._errors.seek(0, os.SEEK_END)
         self._errors.seek(max(0, size - LAST_WORDS))
         said = self._errors.read().decode(errors="replace").strip()
         self._close()
-        return Ended(code, turns, said, time.monotonic() - self._began)
+        return Ended(code, answers, said, time.monotonic() - self._began)
 
     def stop(self) -> None:
         """Ends it; what it had not finished leaves nothing behind."""
@@ -134,6 +135,11 @@ class Child:
     def _close(self) -> None:
         self._output.close()
         self._errors.close()
+
+
+def retraining(request: Request, config: Path) -> list[str]:
+    """The command that takes a request's turns."""
+    return [*COMMAND, "--config", str(config), "--json", *options(request)]
 
 
 def options(request: Request) -> list[str]:

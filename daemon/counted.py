@@ -15,6 +15,7 @@ from daemon.reasons import OTHER
 from detector.clock import ClockFault
 from detector.health import Health
 from detector.reading import Dropped, Ignored
+from registry.drifts import Kind
 from registry.requests import By
 
 
@@ -157,6 +158,10 @@ COUNTED: Mapping[str, Counted] = {
     ),
     "retraining_refused": Counted(
         "retrainings_refused", "Requests in the request file that cannot be met.", ("too_many", "unreadable")
+    ),
+    "drift_changed": Counted("drift_changes", "Machines whose drift has become another.", tuple(Kind)),
+    "drift_failed": Counted(
+        "drift_failures", "Measurements of drift that ended without an answer.", ("error", "io", "killed")
     ),
     "thread_hung": Counted(
         "thread_hung_seconds",

@@ -28,10 +28,12 @@ from daemon import logs
 from daemon.counted import COUNTED
 from detector.events import MachineState
 from detector.health import Health
+from registry.drifts import Kind
 
 if TYPE_CHECKING:
     from config.addresses import Address
     from daemon.announcing import Announcer
+    from daemon.drifting import Drifting
     from daemon.figures import Histogram
     from daemon.intake import Intake
     from daemon.publisher import Publisher
@@ -75,6 +77,7 @@ class DaemonCollector(Collector):
         announcer: Announcer,
         tally: Tally,
         retraining: Retraining,
+        drifting: Drifting,
         version: str,
         clock: Callable[[], float],
     ) -> None:
@@ -86,6 +89,7 @@ class DaemonCollector(Collector):
         self._announcer = announcer
         self._tally = tally
         self._retraining = retraining
+        self._drifting = drifting
         self._version = version
         self._clock = clock
 
@@ -158,6 +162,9 @@ class DaemonCollector(Collector):
             age = now - figures.committed_at
             yield _gauge("commit_age_seconds", "Since the store last took anything.", age)
         yield from self._of_retraining()
+        kinds = self._drifting.kinds
+        found_of = {kind: kinds[kind] for kind in Kind}
+        yield _gauges("machines_drifting", "Machines, by what was found of their drift.", "kind", found_of)
         bundles = [each.manifest for each in self._service.pipeline.champions.all()]
         yield _gauge("bundles_serving", "Bundles in service.", len(bundles))
         named = InfoMetricFamily(f"{PREFIX}_bundle", f"Bundles in service, the first {MAX_BUNDLES} of them.")

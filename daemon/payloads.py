@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from detector.events import AlertChanged, Scored, StateChanged
     from detector.modes import Ordered
     from detector.pipeline import Champions
+    from registry.drifts import Drift
 
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC; with a time zone it would be written as +00:00
 
@@ -107,6 +108,38 @@ def sensor(event: SensorChanged) -> bytes:
             "samples": event.samples,
             "limit": event.limit if len(event.limit) > 1 else next(iter(event.limit), None),
             "model": event.model,
+        }
+    )
+
+
+def drift(found: Drift) -> bytes:
+    """What was found of a machine's drift."""
+
+    def digits(number: float | None) -> float | None:
+        return None if number is None else _digits(number)
+
+    return msgspec.json.encode(
+        {
+            "machine": found.machine,
+            "kind": found.kind,
+            "since": None if found.since is None else iso(found.since),
+            "text": found.text,
+            "score": digits(found.score),
+            "usual": digits(found.usual),
+            "rise": digits(found.rise),
+            "sensors": [
+                {
+                    "sensor": part.sensor,
+                    "size": digits(part.size),
+                    "before": digits(part.before),
+                    "now": digits(part.now),
+                    "share": round(part.share, 4),
+                }
+                for part in found.sensors
+            ],
+            "until": None if found.until is None else iso(found.until),
+            "measured_at": iso(found.measured_at),
+            "model": found.model,
         }
     )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from msgspec.structs import replace
 
-from daemon.child import BUSY, Child, Ended
+from daemon.child import BUSY, Child, Ended, retraining
 from daemon.due import Facts, due, lines_of, next_at
 from daemon.standing import Standing
 from registry.bundle import BundleError
@@ -74,6 +74,7 @@ class Retraining:
         self.standing = Standing(settings.state_dir, self._ledger, tally)
         self.heard: Callable[[dict[str, Any]], None] = lambda _: None  # is told of each turn that has ended
         self._child: Child | None = None
+        self._request: Request | None = None  # that it was started for
         self._child_began = 0
 
     @property
@@ -147,7 +148,7 @@ class Retraining:
             self._hand_over(request, facts, now)
         else:
             self._child_began = now
-            self._child = Child(request, self._config)
+            self._child, self._request = Child(retraining(request, self._config)), request
             self._tally.report(
                 "retraining_started", request.by, level="info", process=self._child.pid, **_asked(request)
             )
@@ -179,10 +180,10 @@ class Retraining:
         return self._made
 
     def _report(self, ended: Ended, now: int) -> None:
-        assert self._child is not None
-        request, self._child = self._child.request, None
+        assert self._request is not None
+        request, self._child = self._request, None
         log = structlog.get_logger()
-        for turn in ended.turns or ():
+        for turn in ended.answers or ():
             self.heard(turn)
             self._tally.note("retraining_decided", "promoted" if turn.get("promoted") else "not_promoted", 1)
             told = {name: turn[name] for name in DECISION if name in turn}

@@ -46,8 +46,8 @@ class Job:
         bundle_id: The bundle's name, by `registry.bundle.new_id`.
         learned: How the histories were composed; None: they are recordings, of which the newest rows are
             held back.
-        champion: At whose weights fitting may begin.
         asked: Who asked for a retraining, and why.
+        champion: At whose weights fitting may begin.
     """
 
     histories: Sequence[History]
@@ -55,8 +55,8 @@ class Job:
     source: tuple[str, ...]
     bundle_id: str
     learned: Learned | None = None
-    champion: Champion | None = None
     asked: Asked | None = None
+    champion: Champion | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -91,7 +91,7 @@ def take_turn(
     registry.prepare()
     asked = Asked(request.by, request.reason) if request else None
     champion = _model_of(registry, machine) if learned is not None else None
-    job = Job(histories, machine, source, new_id(now), learned, champion, asked)
+    job = Job(histories, machine, source, new_id(now), learned, asked, champion)
     try:
         trained = train(job, settings=settings, created_at=now, progress=progress)
     except (Unusable, ExportDiffers) as error:
@@ -197,17 +197,6 @@ def _judge(
     return Turn(trained, decision, before, record, tuple(pruned))
 
 
-def _model_of(registry: Registry, machine: str | None) -> warm.Champion | None:
-    """The weights of what serves the machine now, where they are kept."""
-    serving = registry.champion_of(machine)
-    if serving is None:
-        return None
-    try:
-        return warm.read(registry.read(serving))
-    except BundleError:
-        return None
-
-
 def _put_into_service(
     decision: Decision,
     bundle: str,
@@ -251,6 +240,17 @@ def _write_down_failure(
         source=job.source,
         asked=job.asked,
     )
+
+
+def _model_of(registry: Registry, machine: str | None) -> warm.Champion | None:
+    """The weights of what serves the machine now, where they are kept."""
+    serving = registry.champion_of(machine)
+    if serving is None:
+        return None
+    try:
+        return warm.read(registry.read(serving))
+    except BundleError:
+        return None
 
 
 def champion_of(registry: Registry, machine: str | None) -> Detector | None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from config.settings import Settings
     from detector.history import History
     from detector.manifest import Asked
+    from detector.modes import OperationPolicy
     from detector.scoring import Detector
     from registry.champions import Challenger, Registry
     from trainer.composition import Learned
@@ -87,10 +88,11 @@ def settle(
         champion=before,
         source=("store",),
         asked=asked,
+        composition=learned.composition,
     )
     if not over:
         return record  # nothing happened: not worth a page
-    rows = tuple(_since(learned, waiting, settings))
+    rows = tuple(_since(learned, waiting, operation_policy(settings)))
     if not rows:
         text = f"{waiting.bundle} waits on: nothing that counts was stored since {moment(waiting.since)}"
         return write_down(structs.replace(record, text=text), None, settings, registry)
@@ -113,9 +115,8 @@ def settle(
 STILL = Decision(promote=False, reason=Reason.SHADOW, text="")
 
 
-def _since(learned: Learned, waiting: Challenger, settings: Settings) -> Iterator[History]:
+def _since(learned: Learned, waiting: Challenger, operation: OperationPolicy) -> Iterator[History]:
     """What was stored since it waits and is taken for normal: neither alerted nor labelled otherwise."""
-    operation = operation_policy(settings)
     for one in learned.stored:
         rows = one.history.rows(one.history.at >= waiting.since)
         reasons = left_out(

@@ -12,7 +12,7 @@ from config.training import Gate
 from registry.turns import Criterion, Verdict
 from trainer.gate import Alarms, Decision, Faults, Figures, Reason, Seen, decide
 
-GATE = Gate(max_alert_rate=0.01, max_error_ratio=1.5)
+GATE = Gate(max_alert_rate=0.01, max_error_ratio=1.5, faults_margin=0.05)
 
 
 def alarms(rate: float = 0.0, alerts: int = 0, *, windows: int = 10_000, days: float = 7.0) -> Alarms:

@@ -35,7 +35,7 @@ def learned(history: History, config: Settings) -> Learned:
 
 def fitted(history: History, config: Settings, champion: warm.Champion | None = None) -> Trained:
     some = learned(history, config)
-    job = Job(some.histories, history.machine, ("store",), ID, some, champion)
+    job = Job(some.histories, history.machine, ("store",), ID, some, champion=champion)
     return train(job, settings=config, created_at=CREATED)
 
 
