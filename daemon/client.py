@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401 - a look for it that fails, as while files are short, is never made again
 import struct
 import time
 from typing import TYPE_CHECKING
