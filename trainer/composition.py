@@ -76,6 +76,7 @@ class Learned:
         lately: The newest stored rows of all machines, those in alert as well; not what people said was no
             normal operation.
         alarmed: The share of them that was in alert.
+        alerts: Alerts that opened in their time.
         composition: The same in numbers.
         few: By machine how many rows there are of those that have fewer than `retrain.min_readings` and
             were left out.
@@ -86,6 +87,7 @@ class Learned:
     stored: tuple[Stored, ...]
     lately: tuple[History, ...]
     alarmed: float
+    alerts: int
     composition: Composition
     few: Mapping[str, int] = field(default_factory=dict)
 
@@ -125,6 +127,7 @@ def compose(
         stored=tuple(part.stored for part in parts),
         lately=tuple(part.lately for part in parts if len(part.lately)),
         alarmed=sum(part.alarms for part in parts) / max(1, sum(len(part.lately) for part in parts)),
+        alerts=sum(part.alerts for part in parts),
         composition=Composition(
             start=min((int(history.at[0]) for history in histories), default=None),
             end=max((int(history.at[-1]) for history in histories), default=None),
@@ -156,6 +159,7 @@ class _Part:
         alerted_lately: Share of the newest day's rows that were in alert.
         lately: See `Learned.lately`.
         alarms: How many of those rows were in alert.
+        alerts: How many alerts opened in their time.
         blocks: In which those of `history` lie.
         regime: Of each block.
     """
@@ -169,6 +173,7 @@ class _Part:
     alerted_lately: float
     lately: History
     alarms: int
+    alerts: int
     blocks: Blocks
     regime: NDArray[np.intp]
 
@@ -233,6 +238,7 @@ def _part(one: Stored, manifest: Manifest | None, settings: Settings, memory: Hi
         alerted_lately=float(reasons[LeftOut.ALERT][day].mean()) if day.any() else 0.0,
         lately=whole.rows(lately),
         alarms=int(inside(whole.at[lately], one.alerted).sum()),
+        alerts=sum(bool(len(lately)) and start >= whole.at[lately[0]] for start, _ in one.alerted),
         blocks=blocks,
         regime=regimes(usable, blocks),
     )

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from config.settings import Settings
+    from config.training import Threshold as ThresholdSettings
     from config.training import Trainer
     from detector.alerts import AlertPolicy
     from detector.history import History
@@ -93,7 +94,9 @@ def finish(
     litert = LiteRTModel(files["model.tflite"], length=wishes.window, width=unjudged.width)
     unjudged = with_usual_errors(unjudged, litert, wishes, parts)
     policy = alert_policy(settings)
-    found = threshold(_held_back(Detector(unjudged, litert), parts, policy), wishes.threshold)
+    found = threshold(
+        _held_back(Detector(unjudged, litert), parts, policy, wishes.threshold), wishes.threshold
+    )
     judged = msgspec.structs.replace(unjudged, threshold=found)
     watched = watch(Detector(judged, litert), one.job.histories, parts, policy)
     anomalies = labelled(watched)
@@ -172,7 +175,7 @@ def _metrics(epochs: tuple[Epoch, ...], replays: Sequence[Replayed], manifest: M
     }
 
 
-def _held_back(detector: Detector, parts: Parts, policy: AlertPolicy) -> HeldBack:
+def _held_back(detector: Detector, parts: Parts, policy: AlertPolicy, wishes: ThresholdSettings) -> HeldBack:
     """What the threshold is learned from."""
 
     def of(histories: Sequence[History], fitted: HeldBack | None = None) -> HeldBack:
@@ -180,7 +183,10 @@ def _held_back(detector: Detector, parts: Parts, policy: AlertPolicy) -> HeldBac
         return HeldBack(errors, _days(sum(map(len, errors)), detector.manifest), policy, fitted)
 
     vouched = Openings(replayed_errors(detector, parts.vouched, policy), policy).quiet
-    lately = Openings(replayed_errors(detector, parts.lately, policy), policy).above(parts.alarmed)
+    newest = of(parts.lately)
+    openings = Openings(newest.machines, policy)
+    usual = wishes.options("calibrated").get("false_alerts_per_day", 0.0) * newest.days
+    lately = min(openings.above(parts.alarmed), openings.within(parts.alerts + usual))
     held_back = of(parts.calibration, of(parts.not_held_back))
     return dataclasses.replace(held_back, least=max(0.0, vouched), lately=max(0.0, lately))
 

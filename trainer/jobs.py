@@ -121,7 +121,13 @@ def prepare(job: Job, settings: Settings) -> Prepared:
             for some in (job.learned.vouched, job.learned.lately)
         )
         dealt = deal(used, wishes.calibration_share, verdict.grid, spec, counters)
-        parts = replace(dealt, vouched=vouched, lately=lately, alarmed=job.learned.alarmed)
+        parts = replace(
+            dealt,
+            vouched=vouched,
+            lately=lately,
+            alarmed=job.learned.alarmed,
+            alerts=job.learned.alerts,
+        )
     fit = fit_inputs(parts.not_held_back, settings.readings.channels, wishes, verdict.grid)
     preparation = Preparation(verdict.grid, spec, fit.inputs)
     windows = preparation.windows(parts.fit)

@@ -53,6 +53,11 @@ class Openings:
         levels = np.concatenate([*self._levels, np.empty(0)])
         return float(np.quantile(levels, 1 - share, method="higher")) if len(levels) else -math.inf
 
+    def within(self, alerts: float) -> float:
+        """The lowest threshold at which no more than so many alerts open; see `counts`."""
+        few = takewhile(lambda each: each[1] <= alerts, self.counts(-math.inf))
+        return min((threshold for threshold, _ in few if threshold > 0), default=self.quiet)
+
     def count(self, threshold: float) -> int:
         """Alerts that open at this threshold, > 0."""
         pairs = zip(self._errors, self._levels, strict=True)

@@ -36,6 +36,7 @@ class Parts:
             hold them as well.
         lately: The newest rows, whatever was said of them; they may be in other parts as well.
         alarmed: The share of `lately` that was in alert.
+        alerts: Alerts that opened in them.
     """
 
     fit: tuple[History, ...]
@@ -45,6 +46,7 @@ class Parts:
     vouched: tuple[History, ...] = ()
     lately: tuple[History, ...] = ()
     alarmed: float = 0.0
+    alerts: int = 0
 
     @property
     def gate_apart(self) -> bool:

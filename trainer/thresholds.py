@@ -41,8 +41,8 @@ class HeldBack:
         policy: When an alert opens and closes.
         fitted: The same of the rows that were fitted on, which may raise a calibrated threshold.
         least: No threshold is below: at it, no alert opens in the rows that somebody called normal.
-        lately: No calibrated threshold is below, as far as it may be raised: at it, the newest rows are in
-            alert as much as they were with the champion.
+        lately: No calibrated threshold is below, as far as it may be raised: at it, the newest rows open no
+            more alerts than they did with the champion and than are wanted, or are in alert no longer.
     """
 
     machines: Sequence[NDArray[np.float64]]

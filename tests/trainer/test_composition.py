@@ -231,4 +231,4 @@ def test_the_newest_rows_are_known_in_alert_or_not_but_for_what_was_no_normal_op
     )
     (lately,) = learned.lately
     assert ((lately.at - START) // SECOND).tolist() == [*range(400), *range(500, ROWS)]
-    assert learned.alarmed == 20 / 500
+    assert (learned.alarmed, learned.alerts) == (20 / 500, 2)

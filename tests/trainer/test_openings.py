@@ -93,3 +93,13 @@ def test_above_a_threshold_of_a_share_no_more_windows_would_open_an_alert() -> N
         )
         assert share * 1000 - 5 <= opening <= share * 1000
     assert Openings([], policy).above(0.1) == -np.inf
+
+
+def test_no_more_alerts_open_than_asked_for_and_no_threshold_below_is_like_that() -> None:
+    openings = Openings([np.random.default_rng(0).exponential(size=1000)], AlertPolicy())
+    for alerts in (1, 5, 10):
+        lowest = openings.within(alerts)
+        assert openings.count(lowest) <= alerts
+        assert openings.count(0.98 * lowest) > alerts
+    assert openings.within(0) == openings.quiet
+    assert Openings([], AlertPolicy()).within(3) == -np.inf
