@@ -17,7 +17,7 @@ unexport PYTHONPATH VIRTUAL_ENV
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup mosquitto test lint format types chaos demo bench bench-full bench-peers bench-detection soak fuzz lock clean
+.PHONY: help setup mosquitto test lint format types chaos demo bench bench-full bench-peers bench-detection bench-drift soak fuzz lock clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ bench-peers: setup mosquitto $(PEERS)/pyod-river/.ready $(PEERS)/numalogic/.read
 bench-detection: setup mosquitto $(PEERS)/pyod-river/.ready ## all detectors on recorded machines, written into docs/detection.md (ANOMALYD_DATA, or ../shared/data)
 	$(BIN)/python -m bench.detection $(BENCH_ARGS)
 
+bench-drift: setup ## retraining over recorded machines and simulated months (BENCH_ARGS=--write: into docs/retraining.md)
+	$(BIN)/python -m bench.drift $(BENCH_ARGS)
+
 SOAK_MINUTES ?= 30
 SOAK_RATE    ?= 10000
 SOAK_SEED    ?=
@@ -98,5 +101,5 @@ lock: setup ## requirements/*.txt from pyproject.toml
 	$(COMPILE) --group build --constraint requirements/dev.txt --output-file requirements/build.txt
 
 clean: ## remove what was made, the virtual environment too
-	rm -rf $(VENV) $(PEERS) .bench-detection .fuzz build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(PEERS) .bench-detection .bench-drift .fuzz build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -10,12 +10,15 @@ import msgspec
 
 from cli.exits import CommandError, Exit
 from cli.options import config_option, json_option, load_settings
+from cli.progress import note
 from cli.tables import print_table
+from cli.turns import turns
 from config.problems import UnmetError
 from config.quantities import format_size, parse_size
 from registry.bundle import BundleError
 from registry.champions import Registry
 from registry.differences import differences
+from registry.turns import Turns
 
 line_option = click.option(
     "--machine", metavar="NAME", help="Of this machine's own champions.  [default: the shared ones]"
@@ -25,6 +28,9 @@ line_option = click.option(
 @click.group(short_help="List, compare, promote, pin and delete bundles.")
 def models() -> None:
     """List, compare, promote, pin and delete bundles; a running daemon follows within a second."""
+
+
+models.add_command(turns)
 
 
 @models.command("list")
@@ -64,9 +70,12 @@ def _rows(registry: Registry) -> list[_Row]:
     former = {bundle: machine for machine, line in lines.items() for bundle in line.previous}
     serving = {line.champion: machine for machine, line in lines.items()}
     pinned = {line.champion for line in lines.values() if line.pinned}
+    waiting = {one.bundle for one in registry.waiting().values()}
     rows = []
     for bundle in registry.ids():
         role = "champion" if bundle in serving else "former" if bundle in former else "challenger"
+        if bundle in waiting:
+            role = "challenger, waiting"
         if bundle in pinned:
             role = "champion, pinned"
         try:
@@ -100,15 +109,30 @@ def show(bundle: str | None, config: Path | None) -> None:
     if found is None:
         raise CommandError(Exit.FAILED, "models show: there is no shared champion; name a bundle")
     click.echo(msgspec.json.format(msgspec.json.encode(registry.read(found).manifest), indent=2).decode())
+    turn = Turns(registry.state_dir).of_bundle(found)
+    if turn is not None:
+        note(f"turn {turn.id}: {turn.outcome}, {turn.reason}: {turn.text}")
 
 
 @models.command()
-@click.argument("bundle")
+@click.argument("bundle", required=False)
+@line_option
 @config_option
 @json_option
-def promote(bundle: str, config: Path | None, *, as_json: bool) -> None:
-    """Put a bundle into service, whatever the gate said."""
-    manifest = _registry(config).promote(bundle)
+def promote(bundle: str | None, machine: str | None, config: Path | None, *, as_json: bool) -> None:
+    """Put a bundle into service, whatever the gate said; by default the challenger that waits."""
+    registry = _registry(config)
+    if bundle is None:
+        waiting = registry.waiting().get(machine)
+        if waiting is None:
+            whose = (
+                f"for machine {machine}" if machine else "for the shared line; name a bundle or a --machine"
+            )
+            raise CommandError(Exit.FAILED, f"models promote: no challenger waits {whose}")
+        bundle = waiting.bundle
+    elif machine is not None:
+        raise click.UsageError("give a bundle, which knows whom it serves, or --machine")
+    manifest = registry.promote(bundle)
     _answer(manifest.machine, manifest.id, as_json=as_json)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,20 +14,22 @@ import click
 import msgspec
 from msgspec.structs import replace
 
-from cli.compositions import composed
 from cli.exits import CommandError, Exit
 from cli.gathering import Gathered, gather
 from cli.limits import limit_cpus, out_of_memory, within
 from cli.options import config_option, json_option, load_settings, name_problem, need_trainer
 from cli.progress import note
 from cli.tables import print_lines
-from cli.train import summary, turn_of
+from cli.train import summary, summary_of, turn_of
 from config import Settings
 from config.quantities import format_duration
 from daemon.clock import now
+from detector.manifest import Asked
+from registry.champions import Registry
 from registry.ledger import Ledger
 from registry.requests import By, Request, RequestFile
 from registry.turn_lock import RetrainingError, TurnLock
+from trainer.compositions import composed
 from trainer.wording import counted, duration
 
 
@@ -164,13 +167,19 @@ def _print(turns: list[dict[str, Any]], *, as_json: bool) -> None:
         word = "promoted" if turn["promoted"] else "not promoted"
         click.echo(f"{turn['machine'] or 'shared'}: {word}: {turn['text']}")
         print_lines(composed(turn["composition"]))
+        if turn.get("begun"):
+            print_lines([("fitted", turn["begun"])])
 
 
 def _turn(gathered: Gathered, settings: Settings, request: Request) -> dict[str, Any]:
     from trainer.composition import compose
+    from trainer.turn_record import write_down_none
+    from trainer.waiting import settle
 
     learned = compose(gathered.stored, gathered.champion, settings, gathered.remembered)
     machine, histories, few = gathered.machine, learned.histories, learned.few
+    registry, moment = Registry(settings.state_dir), datetime.now(UTC)
+    asked = Asked(request.by, request.reason)
 
     def without_bundle(reason: str, text: str) -> dict[str, Any]:
         return {
@@ -181,12 +190,32 @@ def _turn(gathered: Gathered, settings: Settings, request: Request) -> dict[str,
             "composition": learned.composition,
         }
 
+    settled = settle(
+        machine,
+        learned,
+        gathered.champion,
+        settings=settings,
+        registry=registry,
+        now=moment,
+        asked=asked,
+        by_person=request.by.person,
+    )
+    if settled is not None:
+        return summary_of(settled) | {"composition": learned.composition}
     if not histories:
         least, most = settings.retrain.min_readings, max(few.values())
-        return without_bundle(
+        text = f"no machine has {least} readings to learn from (retrain.min_readings), but {most} at most"
+        write_down_none(
             "too_few_readings",
-            f"no machine has {least} readings to learn from (retrain.min_readings), but {most} at most",
+            text,
+            machine,
+            learned,
+            settings=settings,
+            registry=registry,
+            now=moment,
+            asked=asked,
         )
+        return without_bundle("too_few_readings", text)
     left_out = f", {len(few)} with too few readings left out" if few else ""
     rows, whose = counted(learned.composition.rows, "reading"), counted(len(histories), "machine")
     note(f"{machine or 'shared'}: {rows} of {whose}{left_out}")
@@ -196,7 +225,8 @@ def _turn(gathered: Gathered, settings: Settings, request: Request) -> dict[str,
         if error.code is not Exit.DATA:
             raise
         return without_bundle("unusable_history", str(error))
-    return summary(turn) | {"composition": learned.composition}
+    begun = turn.trained.manifest.model.begun
+    return summary(turn) | {"composition": learned.composition, "begun": begun}
 
 
 def _with_brief_report(settings: Settings) -> Settings:

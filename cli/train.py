@@ -28,10 +28,12 @@ from cli.thresholds import expected, print_candidates
 from config import Settings
 from detector.history import History
 from registry.champions import Registry
+from registry.turns import Outcome
 from trainer.wording import DAY, counted, duration, listed
 
 if TYPE_CHECKING:
     from registry.requests import Request
+    from registry.turns import Record
     from trainer.composition import Learned
     from trainer.export import ExportDiffers
     from trainer.problems import Unusable
@@ -260,6 +262,21 @@ def stages() -> Iterator[Callable[[Stage], None]]:
         yield tell
 
 
+def summary_of(record: Record) -> dict[str, Any]:
+    """A turn that made no bundle as JSON."""
+    return {
+        "bundle": record.bundle,
+        "machine": record.machine,
+        "promoted": record.outcome is Outcome.PROMOTED,
+        "outcome": record.outcome,
+        "reason": record.reason,
+        "text": record.text,
+        "champion_before": record.champion,
+        "turn": record.id,
+        "criteria": record.criteria,
+    }
+
+
 def summary(turn: Turn) -> dict[str, Any]:
     """A turn as JSON: bundle, decision, threshold with its evidence, metrics."""
     manifest = turn.trained.manifest
@@ -269,6 +286,9 @@ def summary(turn: Turn) -> dict[str, Any]:
         "promoted": turn.decision.promote,
         "reason": turn.decision.reason,
         "text": turn.decision.text,
+        "outcome": turn.record.outcome,
+        "turn": turn.record.id,
+        "criteria": turn.record.criteria,
         "champion_before": turn.champion,
         "pruned": turn.pruned,
         "prune_failed": turn.prune_failed,

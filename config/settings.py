@@ -9,6 +9,7 @@ from typing import Any
 from config.commanding import Commands
 from config.connection import Mqtt
 from config.drifting import Drift
+from config.learning import Learning
 from config.problems import UnmetError, shown
 from config.quantities import format_duration
 from config.section import File, Section, rule
@@ -35,6 +36,7 @@ class Settings(Section, frozen=True):
     trainer: Trainer = Trainer()
     bundles: Bundles = Bundles()
     retrain: Retrain = Retrain()
+    learning: Learning = Learning()
     drift: Drift = Drift()
     metrics: Metrics = Metrics()
     log: Log = Log()

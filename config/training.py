@@ -65,6 +65,7 @@ class Model(Section, frozen=True):
     epochs: AtLeastOne = 100
     batch_size: AtLeastOne = 64
     patience: AtLeastOne = 8
+    warm_start: Literal["auto", "off"] = "auto"
 
 
 def _of(option: str, *methods: str) -> Rule:
@@ -146,10 +147,15 @@ class Bundles(Section, frozen=True):
 
 
 class Gate(Section, frozen=True):
-    """What a challenger must prove on held-back normal readings."""
+    """In what a challenger must not be worse than the champion."""
 
     max_alert_rate: Annotated[float, Limits(ge=0, le=1)] = 0.01
-    max_error_ratio: Annotated[float, Limits(gt=0)] = 1.5
+    max_error_ratio: Annotated[float, Limits(ge=1)] = 1.5
+    alert_rate_margin: Annotated[float, Limits(ge=0, le=1)] = 0.005
+    alerts_margin: Annotated[float, Limits(ge=0)] = 0.5
+    faults_margin: Annotated[float, Limits(ge=0, le=1)] = 0.1
+    delay_margin: Annotated[float, Limits(ge=0, le=1)] = 0.05
+    stream: Annotated[DurationOrOff, Positive] = timedelta(days=7)
 
 
 def _check_memory(size: int | None) -> int | None:
@@ -170,8 +176,12 @@ class Retrain(Section, frozen=True):
     min_readings: AtLeastOne = 1000
     max_readings: AtLeastOne = 200_000
     margin: DurationOrAuto = "auto"
-    remember: Annotated[int, Limits(ge=0)] = 10_000
+    remember: Annotated[int, Limits(ge=0)] = 20_000
     max_time: Annotated[DurationOrOff, After(between(timedelta(seconds=1)))] = timedelta(hours=6)
     max_memory: Annotated[SizeOrOff, After(_check_memory)] = 4 * 1024**3
     max_cpus: AtLeastOne | None = None
     gate: Gate = Gate()
+    promote: Literal["managed", "manual"] = "managed"
+    shadow: Annotated[DurationOrOff, After(between(timedelta(minutes=1)))] = None
+    incidents_size: Size = 100_000_000
+    keep_turns: AtLeastOne = 500

@@ -26,9 +26,10 @@ from detector.health import Health
 from detector.modes import Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from config import Settings
+    from daemon.progress import Progress
     from daemon.publisher import Publisher
     from daemon.tally import Tally
     from detector.events import Event
@@ -43,6 +44,7 @@ class Announcer:
     def __init__(self, settings: Settings, publisher: Publisher, tally: Tally, *, version: str) -> None:
         self.settings = settings
         self.problems: dict[str, str] = {}  # what keeps the daemon from its work, by the part concerned
+        self.progress: Callable[[str], Progress | None] = lambda _: None  # of a machine without a bundle
         self._drifts: dict[str, bytes] = {}  # by machine what was found last
         self._publisher = publisher
         self._tally = tally
@@ -96,7 +98,12 @@ class Announcer:
         about: dict[str, object] = {"reason": "silence"}
         if isinstance(event, AlertChanged):
             sensor = event.sensors[0].sensor if event.sensors else None
-            about = {"reason": "anomaly", "severity": event.severity, "score": event.score, "sensor": sensor}
+            about = {
+                "reason": event.reason,
+                "severity": event.severity,
+                "score": event.score,
+                "sensor": sensor,
+            }
         if event.hidden:
             about["shelved"] = True
         structlog.get_logger().warning(
@@ -129,7 +136,9 @@ class Announcer:
     def state(self, event: StateChanged) -> None:
         """Tells of a machine's present state."""
         topic = _topic(self.settings.state.topic, event.machine)
-        self._publisher.offer(Outgoing(topic, payloads.state(event), retain=True))
+        self._publisher.offer(
+            Outgoing(topic, payloads.state(event, self.progress(event.machine)), retain=True)
+        )
 
     def withdrawal(self, machine: str) -> tuple[str, bytes]:
         """What takes a machine's retained state away from the broker, for the outbox: an empty message."""

@@ -24,6 +24,7 @@ from daemon.connection import Connection, topic_filter
 from daemon.decoding import Decoder
 from daemon.drifting import Drifting
 from daemon.intake import Intake
+from daemon.learning import Learning, trainer_missing
 from daemon.locking import StateLock
 from daemon.notify import notify
 from daemon.opening import StoreUnavailableError
@@ -45,6 +46,10 @@ if TYPE_CHECKING:
     from daemon.metrics import Server
 
 STORE = "store.sqlite"
+TRAIN = "train one: anomalyd train HISTORY"
+LEARNS = (
+    "one is trained of what machines send, see their states; or of what they sent: anomalyd train HISTORY"
+)
 PATIENCE = 10_000_000  # microseconds that systemd goes on waiting for a start, from each try on
 FAILED = 1  # exit code: systemd starts the daemon again
 
@@ -93,7 +98,11 @@ class Daemon:
         self._serving = Serving(
             self._registry, self._store, lateness=milliseconds(settings.readings.lateness)
         )
-        pipeline = _pipeline(settings, self._serving.load())
+        self._retraining = Retraining(settings, self._registry, path, tally, now=now())
+        able = settings.retrain.by == "request" or not trainer_missing()
+        self._learning = Learning(settings, self._store, self._ask_to_learn, able=able)
+        self._retraining.heard = self._learning.hear
+        pipeline = _pipeline(settings, self._learning.over(self._serving.load()))
         restored = self._serving.restore(pipeline)
         self._intake = Intake()
         password = read_password(settings, os.environ)
@@ -122,7 +131,7 @@ class Daemon:
         self._service.set_problem("bundles", self._serving.problem)
         damage = self._store.damage
         self._service.set_problem("damage", damage.problem(now()) if damage else None)
-        self._retraining = Retraining(settings, self._registry, path, tally, now=now())
+        announcer.progress = lambda name: self._learning.progress(name, self._service.pipeline.champions)
         self._drifting = Drifting(
             settings, path, tally, tell=announcer.drift, ask=self._ask_for_drift, now=now()
         )
@@ -135,7 +144,7 @@ class Daemon:
             bundles=len(pipeline.champions.all()),
         )
         if not pipeline.champions.all():
-            structlog.get_logger().warning("no_bundle", hint="train one: anomalyd train HISTORY")
+            structlog.get_logger().warning("no_bundle", hint=LEARNS if settings.learning.enabled else TRAIN)
         _warn_of_unknown_sensors(settings, pipeline.champions)
         self._connection = connection
         self._metrics = self._serve_metrics(publisher=publisher, announcer=announcer, tally=tally)
@@ -221,12 +230,31 @@ class Daemon:
         self._service.set_problem("retraining", self._retraining.standing.problem)
         self._champions = self._serving.changed() or self._champions
         if self._champions is not None and time.monotonic() >= self._swap_again_at:
-            if self._service.swap_champions(self._champions, self._serving.recent):
+            champions = self._learning.over(self._champions, self._service.pipeline.champions)
+            if self._service.swap_champions(champions, self._serving.recent):
                 _warn_of_unknown_sensors(self._settings, self._champions)
                 self._champions = None
             else:
                 self._swap_again_at = time.monotonic() + RETRY
             self._service.set_problem("bundles", self._serving.problem)
+        else:
+            self._learn()
+
+    def _ask_to_learn(self, machines: tuple[str | None, ...], reason: str) -> bool:
+        request = Request(By.LEARNING, reason, now(), machines, own=None not in machines)
+        return self._retraining.ask(request)
+
+    def _learn(self) -> None:
+        """Goes on with machines that have no bundle."""
+        try:
+            found = self._learning.step(self._service.pipeline)
+        except sqlite3.Error as error:  # again at the next look
+            self._tally.store_failed(error, "learn", self._store.path)
+            return
+        if isinstance(found, Champions):
+            self._service.swap_provisional(found, self._serving.recent)
+        elif found is not None:
+            self._service.tell_state(found)
 
     def stop(self) -> None:
         """Ends `run` after the present step; safe in a signal handler."""
@@ -261,7 +289,9 @@ class Daemon:
         if fixed:
             log.error("reload_refused", problems=[f"{name}: needs a restart to change" for name in fixed])
             return
-        pipeline = _pipeline(settings, self._service.pipeline.champions)
+        self._learning.settings = settings
+        champions = self._learning.over(self._service.pipeline.champions, self._service.pipeline.champions)
+        pipeline = _pipeline(settings, champions)
         lateness = milliseconds(settings.readings.lateness)
         try:
             self._serving.carry_over(self._service.pipeline, pipeline, lateness=lateness)
@@ -272,6 +302,7 @@ class Daemon:
         self._service.reconfigure(settings, decoder_of(settings), pipeline)
         self._store.max_dead_letters = settings.store.max_dead_letters
         self._retraining.settings = self._drifting.settings = settings
+        self._learning.reconfigure(settings)
         self._settings = settings
         gc.collect()  # the former pipeline is full of cycles, and may else stay for hours: megabytes
         log.info("configuration_reloaded", file=str(self._path))

@@ -77,8 +77,8 @@ def planned(now: int, facts: Facts, settings: Retrain) -> Iterator[Planned]:
     for request in facts.book.pending:
         for line in lines_of(request, facts):
             past = facts.book.of(line)
-            at = request.at if request.by.person else max(past.retry_at, _asked(request, past, facts))
-            yield Planned(min(at, now) if request.by.person else at, line, request)
+            at = now if request.by.person else max(past.retry_at, _asked(request, past, facts))
+            yield Planned(at, line, request)
     for line in _lines(facts):
         yield from _by_time(now, line, facts, settings)
 

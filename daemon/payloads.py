@@ -9,8 +9,10 @@ import msgspec
 
 from detector.alerts import OpenAlert
 from detector.events import SensorChanged, SilenceChanged
+from detector.provisional import PREFIX
 
 if TYPE_CHECKING:
+    from daemon.progress import Progress
     from detector.alerts import Acknowledged, OpenSilence
     from detector.events import AlertChanged, Scored, StateChanged
     from detector.modes import Ordered
@@ -60,7 +62,8 @@ def alert(event: AlertChanged) -> bytes:
             "coverage": None if event.coverage is None else round(event.coverage, 4),
             "imputed": event.imputed,
             "model": event.model,
-            "reason": "anomaly",
+            "reason": event.reason,
+            **_provisional(event.model),
             "acknowledged": _acknowledged(event.acknowledged),
             "mode": event.mode,
         }
@@ -154,12 +157,13 @@ def score(event: Scored, *, threshold: float, model: str) -> bytes:
             "coverage": round(event.coverage, 4),
             "imputed": event.imputed,
             "model": model,
+            **_provisional(model),
         }
     )
 
 
-def state(event: StateChanged) -> bytes:
-    """A machine's present state."""
+def state(event: StateChanged, learning: Progress | None = None) -> bytes:
+    """A machine's present state, and how far it is on its way to a bundle."""
     return msgspec.json.encode(
         {
             "machine": event.machine,
@@ -172,6 +176,7 @@ def state(event: StateChanged) -> bytes:
             "model": event.model,
             "shelved_until": None if event.shelf is None else iso(event.shelf.until),
             "mode": _ordered(event.ordered),
+            **({} if learning is None else {"learning": learning}),
         }
     )
 
@@ -200,7 +205,7 @@ def _open(alert: OpenAlert | OpenSilence | None) -> dict[str, Any] | None:
         "opened_at": iso(alert.opened_at),
         "severity": alert.severity if isinstance(alert, OpenAlert) else "warning",
         "peak_score": alert.peak_score if isinstance(alert, OpenAlert) else None,
-        "reason": "anomaly" if isinstance(alert, OpenAlert) else "silence",
+        "reason": alert.reason if isinstance(alert, OpenAlert) else "silence",
         "acknowledged": _acknowledged(alert.acknowledged),
     }
 
@@ -215,6 +220,11 @@ def _ordered(mode: Ordered | None) -> dict[str, Any] | None:
         return None
     until = None if mode.until is None else iso(mode.until)
     return {"mode": mode.mode, "at": iso(mode.at), "until": until, "by": mode.by, "note": mode.note}
+
+
+def _provisional(model: str | None) -> dict[str, bool]:
+    """Says that no bundle has found it, but what watches a machine until it has one."""
+    return {"provisional": True} if model is not None and model.startswith(PREFIX) else {}
 
 
 def _digits(number: float) -> float:

@@ -17,7 +17,7 @@ from registry.ledger import Ledger
 from registry.requests import By, Request, RequestFile, added
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from config import Settings
@@ -72,6 +72,7 @@ class Retraining:
         with suppress(OSError):  # a later write may succeed
             self._ledger.prepare()
         self.standing = Standing(settings.state_dir, self._ledger, tally)
+        self.heard: Callable[[dict[str, Any]], None] = lambda _: None  # is told of each turn that has ended
         self._child: Child | None = None
         self._request: Request | None = None  # that it was started for
         self._child_began = 0
@@ -183,6 +184,7 @@ class Retraining:
         request, self._child = self._request, None
         log = structlog.get_logger()
         for turn in ended.answers or ():
+            self.heard(turn)
             self._tally.note("retraining_decided", "promoted" if turn.get("promoted") else "not_promoted", 1)
             told = {name: turn[name] for name in DECISION if name in turn}
             log.info("retraining_decided", **told, by=request.by, why=request.reason)

@@ -349,6 +349,22 @@ class Service:
         self._announcer.states(self.pipeline, changed)
         return True
 
+    def swap_provisional(
+        self, champions: Champions, recent: Callable[[str, Detector], Iterable[Reading]]
+    ) -> None:
+        """Puts another provisional detector into service, between two steps; bundles stay."""
+        try:
+            changed = self.pipeline.swap(champions, recent)
+        except sqlite3.Error as error:  # it is fitted once more when there is more
+            self._store_failed(error, "swap")
+            return
+        structlog.get_logger().debug("provisional_swapped", machines=changed)
+        self._announcer.states(self.pipeline, changed)
+
+    def tell_state(self, machine: str) -> None:
+        """Tells of a machine's present state once more, as what goes with it has changed."""
+        self._announcer.states(self.pipeline, [machine])
+
     def reconfigure(self, settings: Settings, decoder: Decoder, pipeline: Pipeline) -> None:
         """Goes on with other settings, between two steps."""
         self._settings, self._decoder, self.pipeline = settings, decoder, pipeline

@@ -375,9 +375,40 @@ class Store:
 
     def history(self, machine: str, since: int) -> History:
         """A machine's readings as columns; readings of the same instant become one row."""
+        return self._columns(machine, self._history(machine, since))
+
+    def extent(self, machine: str, most: int) -> tuple[int, int, int] | None:
+        """How many readings a machine has, counted up to `most`, and the times of the oldest and the newest.
+
+        None where it has none.
+        """
+        query = (
+            "SELECT (SELECT count(*) FROM (SELECT 1 FROM readings WHERE machine = ?1 LIMIT ?2)), "
+            "(SELECT min(at) FROM readings WHERE machine = ?1), "
+            "(SELECT max(at) FROM readings WHERE machine = ?1)"
+        )
+        number = self._machines.get(machine)
+        found: tuple[int, int, int] = self._surviving(
+            lambda: self._database.execute(query, (number, most)).fetchone()
+        )
+        return found if found[0] else None
+
+    def sample(self, machine: str, oldest: int, newest: int, *, stretches: int, rows: int) -> History:
+        """Stretches of a machine's readings, spread evenly over a time; as columns, see `history`."""
+        query = "SELECT at, layout, numbers FROM readings WHERE machine = ? AND at >= ? ORDER BY at LIMIT ?"
+        number = self._machines.get(machine)
+
+        def read() -> list[tuple[int, tuple[str, ...], bytes]]:
+            starts = [oldest + (newest - oldest) * i // stretches for i in range(stretches)]
+            found = (self._database.execute(query, (number, start, rows)) for start in starts)
+            return list(self._sound({row[:2]: row for each in found for row in each}.values()))
+
+        return self._columns(machine, self._surviving(read))
+
+    def _columns(self, machine: str, rows: Iterable[tuple[int, tuple[str, ...], bytes]]) -> History:
         times: dict[tuple[str, ...], list[int]] = {}
         numbers: dict[tuple[str, ...], list[bytes]] = {}
-        for at, names, content in self._history(machine, since):
+        for at, names, content in rows:
             times.setdefault(names, []).append(at)
             numbers.setdefault(names, []).append(content)
         sensors = tuple(sorted({name for names in times for name in names}))

@@ -24,6 +24,13 @@ class Severity(StrEnum):
     CRITICAL = "critical"
 
 
+class Reason(StrEnum):
+    """Why an alert opened."""
+
+    ANOMALY = "anomaly"  # a window is none of the usual
+    LIMIT = "limit"  # a value is beyond a limit of the configuration
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertPolicy:
     """When an alert opens, updates and closes.
@@ -88,6 +95,7 @@ class OpenAlert(msgspec.Struct, frozen=True, gc=False):
     """An alert that has not closed.
 
     Attributes:
+        reason: Why it opened.
         hidden: Whether subscribers have not been told, since the machine's alerts are shelved.
         risen: Whether they have not been told that it has become more severe.
     """
@@ -100,6 +108,7 @@ class OpenAlert(msgspec.Struct, frozen=True, gc=False):
     acknowledged: Acknowledged | None = None
     hidden: bool = False
     risen: bool = False
+    reason: Reason = Reason.ANOMALY
 
 
 class OpenSilence(msgspec.Struct, frozen=True, gc=False):

@@ -51,6 +51,8 @@ class Composition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         stuck: Values that were left out as their sensors were stuck.
         labels: Labels that lie in this time, by kind.
         vouched: Rows that were learned from because somebody called an alert false.
+        alerted_lately: The share of a machine's newest day that was left out as it was in alert, of the
+            machine of which that is most: a new way of running that is alerted all the time is never learned.
         regimes: The ways in which the machines were run; of many machines not all are told.
     """
 
@@ -63,6 +65,7 @@ class Composition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stuck: int
     labels: dict[str, int]
     vouched: int
+    alerted_lately: float
     regimes: tuple[Regime, ...]
 
     @property

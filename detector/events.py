@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
-from detector.alerts import Acknowledged, Change, OpenAlert, OpenSilence, Severity, Shelf
+from detector.alerts import Acknowledged, Change, OpenAlert, OpenSilence, Reason, Severity, Shelf
 from detector.blame import SensorShare
 from detector.clock import ClockFault
 from detector.health import Health, SensorState
@@ -27,6 +27,7 @@ class MachineState(StrEnum):
     """The present state of a machine."""
 
     NO_MODEL = "no_model"
+    LEARNING = "learning"
     WARMING_UP = "warming_up"
     NORMAL = "normal"
     ALERT = "alert"
@@ -132,6 +133,9 @@ class AlertChanged(msgspec.Struct, frozen=True, gc=False):
 
     One that closes since the machine is not watched any more (`mode`) was caused by no window: nothing is
     said of a score, an error, a coverage or sensors; without a bundle nothing of a threshold and a model.
+
+    Attributes:
+        reason: Why it opened: a window is none of the usual, or a value is beyond a limit.
     """
 
     id: str
@@ -151,6 +155,7 @@ class AlertChanged(msgspec.Struct, frozen=True, gc=False):
     acknowledged: Acknowledged | None = None
     hidden: bool = False  # for subscribers have asked not to be told
     mode: Mode = Mode.RUNNING
+    reason: Reason = Reason.ANOMALY
 
 
 class SilenceChanged(msgspec.Struct, frozen=True, gc=False):

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from detector.alerts import Acknowledged, AlertPolicy, AlertTracker, Change, OpenAlert, OpenSilence, Shelf
+from detector.alerts import (
+    Acknowledged,
+    AlertPolicy,
+    AlertTracker,
+    Change,
+    OpenAlert,
+    OpenSilence,
+    Reason,
+    Shelf,
+)
 from detector.blame import SensorShare, blame
 from detector.clock import ClockFault, Overtaken
 from detector.events import (
@@ -214,9 +223,9 @@ class Machine:
         oldest = self.grid.time(self._sampler.emitted - slots) - self._stream.lateness
         return at < oldest
 
-    def wait(self, at: int) -> list[Event]:
+    def wait(self, at: int, *, learning: bool) -> list[Event]:
         """Says that a reading came, without a model."""
-        return self._enter(MachineState.NO_MODEL, at)
+        return self._enter(MachineState.LEARNING if learning else MachineState.NO_MODEL, at)
 
     def turns(self, reading: Reading) -> bool:
         """Whether `turn` is due with a reading that was taken; nothing may wait to be judged then."""
@@ -357,6 +366,7 @@ class Machine:
         if changed is not None:
             said = self.detector.columns.say(values)
             expected = self.detector.expected(scores.errors.last[row])
+            changed = self._reasoned(*changed, self.detector.reason(scores.errors.last[row]))
             events.append(
                 self._alert(*changed, scored, blame(manifest.sensors, scores.share[row], said, expected))
             )
@@ -364,6 +374,12 @@ class Machine:
                 events.append(self.present(at))
         events += self._enter(MachineState.NORMAL, at)
         return events
+
+    def _reasoned(self, change: Change, alert: OpenAlert, reason: Reason) -> tuple[Change, OpenAlert]:
+        """The same with the reason, where it just opened."""
+        if change is Change.OPENED and reason is not alert.reason:
+            self.alerts.alert = alert = msgspec.structs.replace(alert, reason=reason)
+        return change, alert
 
     def present(self, at: int) -> StateChanged:
         """The state, once there is one, for who asks at the time `at`."""
@@ -529,6 +545,8 @@ class Machine:
             return []  # what was read from elsewhere ends no silence
         elif self.alerts.alert is not None:
             state = MachineState.ALERT
+        elif self.detector is not None and self.detector.provisional:
+            state = MachineState.LEARNING
         return [] if state is self.state else self._change(state, at)
 
     def _change(self, state: MachineState, at: int) -> list[Event]:
@@ -557,6 +575,7 @@ class Machine:
             model=manifest.id,
             acknowledged=alert.acknowledged,
             hidden=alert.hidden,
+            reason=alert.reason,
         )
 
     def _closed(self, alert: OpenAlert, at: int) -> AlertChanged:
@@ -580,4 +599,5 @@ class Machine:
             acknowledged=alert.acknowledged,
             hidden=alert.hidden,
             mode=self.operation.mode,
+            reason=alert.reason,
         )

@@ -246,7 +246,11 @@ class Threshold(_Spec, frozen=True):
 
 
 class ModelSpec(_Spec, frozen=True):
-    """The autoencoder's shape, for people and for a warm start."""
+    """The autoencoder's shape, and where its fitting began, for people.
+
+    Attributes:
+        begun: In words; empty: at the principal components, as every fitting on recordings does.
+    """
 
     kind: str
     units: tuple[int, ...]
@@ -254,6 +258,7 @@ class ModelSpec(_Spec, frozen=True):
     activation: str
     parameters: int
     ensemble: int = 1
+    begun: str = ""
 
 
 class StretchSpec(_Spec, frozen=True):

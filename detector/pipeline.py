@@ -29,17 +29,30 @@ if TYPE_CHECKING:
 
 
 class Champions(msgspec.Struct, frozen=True, eq=False):
-    """The detectors in service: a machine's own, else the shared one, else none."""
+    """The detectors in service: a machine's own, else the shared one, else a provisional one, else none.
+
+    Attributes:
+        shared: That of a bundle that serves all without one of their own.
+        own: Those of bundles that serve one machine each.
+        provisional: Those that serve machines until there is a bundle.
+        learning: Whether there will be a bundle for who has none.
+    """
 
     shared: Detector | None = None
     own: dict[str, Detector] = {}
+    provisional: dict[str, Detector] = {}
+    learning: bool = False
 
     def of(self, machine: str) -> Detector | None:
         """The detector that serves a machine."""
+        return self.fitted(machine) or self.provisional.get(machine)
+
+    def fitted(self, machine: str) -> Detector | None:
+        """That of the bundle that serves a machine."""
         return self.own.get(machine, self.shared)
 
     def all(self) -> list[Detector]:
-        """Every detector in service, once."""
+        """The detector of every bundle in service, once."""
         return [*([self.shared] if self.shared else []), *self.own.values()]
 
 
@@ -198,7 +211,7 @@ class Pipeline:
             snapshot = machine.snapshot()
             machine.serve(self._fleet(detector))
             machine.restore(snapshot, readings)
-        serving = set(champions.all())
+        serving = {*champions.all(), *champions.provisional.values()}
         self._fleets = {each: fleet for each, fleet in self._fleets.items() if each in serving}
         return [machine.name for machine, _, _ in turns]
 
@@ -226,7 +239,7 @@ class Pipeline:
             self._turns.append(machine.turn(reading))
             rests = True
         if machine.window is None:
-            self._turns.append(machine.wait(reading.at))
+            self._turns.append(machine.wait(reading.at, learning=self.champions.learning))
             return
         for sample in samples:
             watched = machine.operation.admit(sample) if rests else sample

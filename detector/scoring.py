@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import compress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 
+from detector.alerts import Reason
 from detector.channels import Columns
 from detector.inputs import Inputs
 
@@ -105,7 +106,13 @@ SCORE_STEPS = 10**SCORE_DIGITS
 
 
 class Detector:
-    """A bundle's manifest and model, ready to score."""
+    """A bundle's manifest and model, ready to score.
+
+    Attributes:
+        provisional: Whether it only serves until there is a bundle; see `detector.provisional`.
+    """
+
+    provisional: ClassVar[bool] = False
 
     def __init__(self, manifest: Manifest, model: Autoencoder) -> None:
         self.manifest = manifest
@@ -184,6 +191,10 @@ class Detector:
             filled[holes] = rebuilt[incomplete][holes]
             rebuilt[incomplete] = self.model.reconstruct(filled)
         windows[incomplete] = filled
+
+    def reason(self, last: NDArray[np.float32]) -> Reason:  # noqa: ARG002 - others look at it
+        """Why a window is none of the usual, from a row of `Errors.last`."""
+        return Reason.ANOMALY
 
     def expected(self, last: NDArray[np.float32]) -> list[float | str]:
         """What the F sensors should have shown, from a row of `Errors.last`; see `Columns.decode`."""

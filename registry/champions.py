@@ -6,7 +6,7 @@ import fcntl
 import os
 from contextlib import contextmanager, suppress
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -37,9 +37,34 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pinned: bool = False
 
 
+class Challenger(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A bundle that has passed the gate and does not serve yet.
+
+    Attributes:
+        bundle: Its id.
+        since: When it began to wait, in milliseconds since the epoch.
+        until: When it has been beside the champion for long enough; None: it waits for a person.
+    """
+
+    bundle: str
+    since: int
+    until: int | None = None
+
+
+class _Waiting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    shared: Challenger | None = None
+    machines: dict[str, Challenger] = {}
+
+
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shared: Line | None = None
     machines: dict[str, Line] = {}
+    challengers: _Waiting | msgspec.UnsetType = msgspec.UNSET  # absent, an older version can read the file
+
+
+class _Changing(NamedTuple):
+    lines: dict[str | None, Line]
+    waiting: dict[str | None, Challenger]
 
 
 MAX_PACKED = 64  # models; with more, windows come one at a time to each, and memory counts
@@ -49,6 +74,7 @@ class Registry:
     """The bundles of one state directory; safe for several processes."""
 
     def __init__(self, state_dir: Path) -> None:
+        self.state_dir = state_dir
         self.bundles = state_dir / "bundles"
         self._file = state_dir / "champions.json"
         self._lock = state_dir / "champions.lock"
@@ -98,16 +124,31 @@ class Registry:
         Raises:
             BundleError: `champions.json` cannot be read.
         """
+        return self._content().lines
+
+    def waiting(self) -> dict[str | None, Challenger]:
+        """The challengers that wait, by machine; None is that of the shared line.
+
+        Raises:
+            BundleError: `champions.json` cannot be read.
+        """
+        return self._content().waiting
+
+    def _content(self) -> _Changing:
         try:
             file = msgspec.json.decode(self._file.read_bytes(), type=_File)
         except FileNotFoundError:
-            return {}
+            return _Changing({}, {})
         except OSError as error:
             raise BundleError(f"{self._file}: {error.strerror}") from error
         except (ValueError, RecursionError) as error:  # msgspec raises more than its own errors on bad text
             raise BundleError(f"{self._file}: {error}") from error
-        shared: dict[str | None, Line] = {None: file.shared} if file.shared else {}
-        return shared | dict(file.machines)
+        wait = file.challengers or _Waiting()
+        lines: dict[str | None, Line] = {None: file.shared} if file.shared else {}
+        waiting: dict[str | None, Challenger] = {None: wait.shared} if wait.shared else {}
+        lines.update(file.machines)
+        waiting.update(wait.machines)
+        return _Changing(lines, waiting)
 
     def champion_of(self, machine: str | None) -> str | None:
         """The bundle that serves a machine: its own, else the shared one, else none."""
@@ -135,8 +176,9 @@ class Registry:
         found = self.read(bundle)
         load(found)
         machine = found.manifest.machine
-        with self._changing() as lines:
+        with self._changing() as (lines, waiting):
             self._exists(bundle, self.ids())  # another process may have pruned it meanwhile
+            waiting.pop(machine, None)  # it was compared with another champion
             line = lines.get(machine)
             if line is None:
                 lines[machine] = Line(bundle)
@@ -150,7 +192,7 @@ class Registry:
         Raises:
             BundleError: There is no former champion, or it must not be used.
         """
-        with self._changing() as lines:
+        with self._changing() as (lines, waiting):
             line = lines.get(machine)
             if line is None or not line.previous:
                 raise BundleError(
@@ -159,7 +201,37 @@ class Registry:
             found = self.read(line.previous[-1])
             load(found)
             lines[machine] = replace(line, champion=line.previous[-1], previous=line.previous[:-1])
+            waiting.pop(machine, None)
         return found.manifest
+
+    def wait(self, bundle: str, *, since: int, until: int | None) -> str | None:
+        """Lets a bundle wait to become champion of the machine that it was made for.
+
+        A newer challenger takes the place of one that waits.
+
+        Args:
+            bundle: Its id.
+            since: See `Challenger`.
+            until: See `Challenger`.
+
+        Returns:
+            The one whose place it takes; None: no other was waiting.
+
+        Raises:
+            BundleError: It must not be used.
+        """
+        machine = self.read(bundle).manifest.machine
+        with self._changing() as (_, waiting):
+            self._exists(bundle, self.ids())
+            before = waiting.get(machine)
+            waiting[machine] = Challenger(bundle, since, until)
+        return before.bundle if before and before.bundle != bundle else None
+
+    def dismiss(self, machine: str | None) -> str | None:
+        """Ends the waiting of a machine's challenger, whose bundle stays; returns it, or None."""
+        with self._changing() as (_, waiting):
+            before = waiting.pop(machine, None)
+        return before.bundle if before else None
 
     def pin(self, machine: str | None, *, pinned: bool) -> str:
         """Keeps trainings from replacing the champion, or lets them again; returns the champion.
@@ -167,7 +239,7 @@ class Registry:
         Raises:
             BundleError: The machine has no champion of its own; for None: there is no shared one.
         """
-        with self._changing() as lines:
+        with self._changing() as (lines, _):
             line = lines.get(machine)
             if line is None:
                 raise BundleError(f"champions of {machine or 'all machines'}: there is none to pin")
@@ -185,8 +257,8 @@ class Registry:
     def superfluous(self, max_size: int) -> dict[str, int]:
         """The bundles that `prune` would delete, oldest first, with their bytes.
 
-        Never what serves, what a rollback would put back, or the newest bundle of a machine: it may
-        be promoted yet.
+        Never what serves, what a rollback would put back, what waits, or the newest bundle of a machine:
+        it may be promoted yet.
         """
         sizes = {bundle: size_of(self.bundles / bundle) for bundle in self.ids()}
         excess = sum(sizes.values()) - max_size
@@ -194,6 +266,7 @@ class Registry:
             return {}
         lines = self.champions().values()
         needed = {*(line.champion for line in lines), *(line.previous[-1] for line in lines if line.previous)}
+        needed |= {one.bundle for one in self.waiting().values()}
         needed |= self._newest(sizes)
         gone: dict[str, int] = {}
         for bundle, size in sizes.items():
@@ -214,7 +287,7 @@ class Registry:
         """
         if not self.superfluous(max_size):
             return {}
-        with self._changing() as lines:
+        with self._changing() as (lines, _):
             gone = self.superfluous(max_size)
             for bundle in gone:
                 remove(self.bundles / bundle)
@@ -265,13 +338,15 @@ class Registry:
             raise BundleError(f"bundle {bundle}: there is none in {self.bundles}")
 
     @contextmanager
-    def _changing(self) -> Iterator[dict[str | None, Line]]:
+    def _changing(self) -> Iterator[_Changing]:
         self._lock.parent.mkdir(parents=True, exist_ok=True)
         with self._lock.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            lines = self.champions()
-            yield lines
-            shared = lines.pop(None, None)
+            lines, waiting = self._content()
+            yield _Changing(lines, waiting)
+            shared, first = lines.pop(None, None), waiting.pop(None, None)
             machines = {name: line for name, line in lines.items() if name is not None}
-            content = msgspec.json.encode(_File(shared, machines))
+            others = {name: one for name, one in waiting.items() if name is not None}
+            wait = _Waiting(first, others) if first or others else msgspec.UNSET
+            content = msgspec.json.encode(_File(shared, machines, wait))
             write_whole(self._file, msgspec.json.format(content, indent=2) + b"\n")

@@ -66,8 +66,8 @@ class Ensemble:
         """That of each."""
         return self.members[0].architecture
 
-    def spec(self, kind: str) -> ModelSpec:
+    def spec(self, kind: str, begun: str = "") -> ModelSpec:
         """Its description for the manifest."""
         it = self.architecture
         parameters = sum(weight.size for member in self.members for weight in member.weights)
-        return ModelSpec(kind, it.units, it.code, it.activation, parameters, len(self.members))
+        return ModelSpec(kind, it.units, it.code, it.activation, parameters, len(self.members), begun)

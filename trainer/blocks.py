@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -19,9 +19,8 @@ if TYPE_CHECKING:
 LENGTHS = 10  # windows' lengths that a block has: a border costs a window's length less one
 FEWEST = 50  # blocks for which there is room, so that each regime gets some
 MOST_REGIMES = 16
-APART = 3.0  # deviations of a sensor's level, or octaves of its spread, that tell two regimes apart
+APART = 3.0  # deviations of a sensor's level, or octaves of its spread or peak, that tell regimes apart
 SMALLEST = 0.1  # of a sensor's deviation over all blocks: one that is still within a block is not all change
-NEWEST = 0.25  # share of the room that the newest rows have
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,7 +101,7 @@ def regimes(history: History, blocks: Blocks) -> NDArray[np.intp]:
 
 
 def _looks(history: History, blocks: Blocks) -> NDArray[np.float64]:
-    """Level and spread of each sensor in each block in units of what tells two apart, shape (B, 2 F)."""
+    """Of each sensor in each block level, spread and largest deviation, shape (B, 3 F)."""
     values, starts = history.values, blocks.starts
     there = ~np.isnan(values)
     count = np.add.reduceat(there, starts, axis=0, dtype=np.float64)
@@ -110,10 +109,12 @@ def _looks(history: History, blocks: Blocks) -> NDArray[np.float64]:
         level = np.add.reduceat(np.where(there, values, 0.0), starts, axis=0) / count
         off = np.where(there, values - np.repeat(level, blocks.sizes, axis=0), 0.0)
         spread = np.sqrt(np.add.reduceat(off**2, starts, axis=0) / count)
-    level, spread = _known(level), _known(spread)
+    peak = np.where(count > 0, np.maximum.reduceat(np.abs(off), starts, axis=0), np.nan)
+    level, spread, peak = map(_known, (level, spread, peak))
     usual = np.maximum(np.median(spread, axis=0), SMALLEST * level.std(axis=0))
     usual[usual == 0] = 1.0  # a sensor that never moves
-    return np.concatenate([level / usual, np.log2(np.maximum(spread, SMALLEST * usual) / usual)], axis=1)
+    octaves = [np.log2(np.maximum(width, SMALLEST * usual) / usual) for width in (spread, peak)]
+    return np.concatenate([level / usual, *octaves], axis=1)
 
 
 def _known(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -128,36 +129,51 @@ def _known(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def choose(
-    blocks: Blocks, regime: NDArray[np.intp], most: int, wanted: NDArray[np.bool_]
+    blocks: Blocks,
+    regime: NDArray[np.intp],
+    most: int,
+    order: NDArray[np.intp],
+    first: Iterable[int] = (),
 ) -> NDArray[np.bool_]:
     """Which blocks to keep, shape (B,), so that they hold at most so many rows.
 
-    The newest block of each regime, the newest ones of all, what is wanted, and then as much of one
-    regime as of another, from its newest block on: a rare one is kept whole.
+    One block of each regime, then those that come first, and then as much of one regime as of another,
+    so that a rare one is kept whole.
 
     Args:
         blocks: Of one machine.
         regime: Of each block, shape (B,).
         most: Rows.
-        wanted: Blocks that are kept while there is room, shape (B,).
+        order: All blocks, from the one that is kept first of its regime, shape (B,).
+        first: Blocks that are kept before the others while there is room.
     """
     sizes, kept = blocks.sizes, np.zeros(len(blocks), np.bool_)
     if sizes.sum() <= most:
         return ~kept
-    newest_first = np.arange(len(blocks))[::-1]
-    rank = np.empty(len(blocks), np.intp)  # of each block in its regime, the newest one's is 0
+    rank = np.empty(len(blocks), np.intp)  # of each block in its regime
     for each in np.unique(regime):
-        own = newest_first[regime[newest_first] == each]
+        own = order[regime[order] == each]
         rank[own] = np.arange(len(own))
-    in_turn = newest_first[np.argsort(rank[newest_first], kind="stable")]
-    newest = newest_first[np.cumsum(sizes[newest_first]) <= NEWEST * most]
-    first = in_turn[: int((rank == 0).sum())]
+    in_turn = order[np.argsort(rank[order], kind="stable")]
     left = most
-    for block in (*first, *newest, *newest_first[wanted[newest_first]], *in_turn):
+    for block in (*in_turn[: int((rank == 0).sum())], *first, *in_turn):
         if not kept[block] and sizes[block] <= left:
             kept[block] = True
             left -= sizes[block]
     return kept
+
+
+def newest_first(blocks: Blocks) -> NDArray[np.intp]:
+    """All blocks, shape (B,)."""
+    return np.arange(len(blocks))[::-1]
+
+
+def spread_out(blocks: Blocks) -> NDArray[np.intp]:
+    """All blocks, shape (B,), so that the first ones of any regime lie evenly over its time."""
+    return np.argsort(np.arange(len(blocks)) * GOLDEN % 1, kind="stable")
+
+
+GOLDEN = (5**0.5 - 1) / 2  # its multiples less their whole part lie evenly between 0 and 1, however many
 
 
 def shares(rows: Sequence[int], most: int) -> list[int]:

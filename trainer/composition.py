@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from config.policies import health_policy, milliseconds
+from config.policies import health_policy, milliseconds, operation_policy
 from detector.composition import Composition, LeftOut, Regime
 from detector.grid import Grid
 from detector.history import merged
-from trainer.blocks import choose, cut, length, regimes, shares
-from trainer.leaving_out import left_out, vouched
+from detector.modes import running
+from trainer.blocks import choose, cut, length, newest_first, regimes, shares
+from trainer.leaving_out import inside, left_out, vouched
 from trainer.look import window_spec
 from trainer.parts import joined
 from trainer.stretches import unstuck
+from trainer.wording import DAY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +33,17 @@ if TYPE_CHECKING:
     from trainer.blocks import Blocks
     from trainer.leaving_out import Span, Suspected
 
+NEWEST = 0.25  # share of the room that the newest rows have
 MOST_TOLD = 100  # regimes in a manifest
+LATELY = 7 * DAY  # by each machine's own newest reading,
+MOST_LATELY = 10_000  # rows of it: a few seconds of replaying
+NOT_NORMAL = (
+    LeftOut.CONFIRMED,
+    LeftOut.EXCLUDED,
+    LeftOut.OFF,
+    LeftOut.MAINTENANCE,
+    LeftOut.NOT_RUNNING,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,6 +73,9 @@ class Learned:
             window before: the threshold has to rise over them.
         stored: What was given, but with the champion's sensors on its grid and without values of stuck
             sensors; all rows, of all machines.
+        lately: The newest stored rows of all machines, those in alert as well; not what people said was no
+            normal operation.
+        alarmed: The share of them that was in alert.
         composition: The same in numbers.
         few: By machine how many rows there are of those that have fewer than `retrain.min_readings` and
             were left out.
@@ -69,6 +84,8 @@ class Learned:
     histories: tuple[History, ...]
     vouched: tuple[History, ...]
     stored: tuple[Stored, ...]
+    lately: tuple[History, ...]
+    alarmed: float
     composition: Composition
     few: Mapping[str, int] = field(default_factory=dict)
 
@@ -84,7 +101,7 @@ def compose(
     Args:
         stored: The machines that it will serve.
         champion: What serves them now; its sensors and its grid are used. None: there is nothing yet.
-        settings: Of which `retrain`, `trainer`, `alerts` and `sensors` are used.
+        settings: Of which `retrain`, `trainer`, `alerts`, `operation` and `sensors` are used.
         remembered: What the champion was fitted on, by machine; see `trainer.memory`. Its rows before
             the stored ones join these.
     """
@@ -106,6 +123,8 @@ def compose(
         histories=histories,
         vouched=tuple(history for history in named if len(history)),
         stored=tuple(part.stored for part in parts),
+        lately=tuple(part.lately for part in parts if len(part.lately)),
+        alarmed=sum(part.alarms for part in parts) / max(1, sum(len(part.lately) for part in parts)),
         composition=Composition(
             start=min((int(history.at[0]) for history in histories), default=None),
             end=max((int(history.at[-1]) for history in histories), default=None),
@@ -116,6 +135,7 @@ def compose(
             stuck=sum(part.stuck for part in parts),
             labels=_labels(parts),
             vouched=sum(map(len, named)),
+            alerted_lately=max((part.alerted_lately for part in parts), default=0.0),
             regimes=tuple(told[:MOST_TOLD]),
         ),
         few={part.history.machine: len(part.history) for part in parts if len(part.history) < least},
@@ -133,6 +153,9 @@ class _Part:
         history: Rows that may be learned from, on the grid.
         vouched: Which of them are of false alarms, shape (N,).
         left_out: How many others there were.
+        alerted_lately: Share of the newest day's rows that were in alert.
+        lately: See `Learned.lately`.
+        alarms: How many of those rows were in alert.
         blocks: In which those of `history` lie.
         regime: Of each block.
     """
@@ -143,12 +166,18 @@ class _Part:
     history: History
     vouched: NDArray[np.bool_]
     left_out: Mapping[LeftOut, int]
+    alerted_lately: float
+    lately: History
+    alarms: int
     blocks: Blocks
     regime: NDArray[np.intp]
 
     def choose(self, most: int) -> NDArray[np.bool_]:
         """Which blocks are learned from where there is room for so many rows, shape (B,)."""
-        return choose(self.blocks, self.regime, most, self.blocks.any(self.vouched))
+        order = newest_first(self.blocks)
+        newest = order[np.cumsum(self.blocks.sizes[order]) <= NEWEST * most]
+        vouched = order[self.blocks.any(self.vouched)[order]]
+        return choose(self.blocks, self.regime, most, order, first=(*newest, *vouched))
 
     def regimes(self, chosen: NDArray[np.bool_]) -> Iterator[Regime]:
         """What there is of each regime, and what is chosen of it."""
@@ -167,16 +196,30 @@ class _Part:
 def _part(one: Stored, manifest: Manifest | None, settings: Settings, memory: History | None) -> _Part:
     history, stuck, window = one.history, 0, window_spec(settings.trainer)
     if manifest is not None:
-        window = manifest.window
-        on_grid = merged(history.select(manifest.sensors), manifest.grid)
+        history, window = merged(history, manifest.grid), manifest.window
+    operation = operation_policy(settings)
+    ran = running(history, operation)  # which may be told by a sensor that is not the champion's
+    if manifest is not None:
+        on_grid = history.select(manifest.sensors)
         history = unstuck(on_grid, manifest, health_policy(settings))
         stuck = int(np.isnan(history.values).sum() - np.isnan(on_grid.values).sum())
     whole = _with_memory(history, memory)
+    ran = np.concatenate([np.ones(len(whole) - len(history), np.bool_), ran])  # as it was when it was learned
     grid = manifest.grid if manifest else _grid(whole)
     margin = margin_of(settings, window, grid)
     reasons = left_out(
-        whole.at, labels=one.labels, alerted=one.alerted, suspected=one.suspected, running=None, margin=margin
+        whole.at,
+        labels=one.labels,
+        alerted=one.alerted,
+        suspected=one.suspected,
+        running=ran,
+        settle=operation.settle,
+        margin=margin,
     )
+    newest = int(whole.at[-1]) if len(whole) else 0
+    day, week = whole.at > newest - DAY, whole.at > newest - LATELY
+    in_operation = ~np.logical_or.reduce([reasons[reason] for reason in NOT_NORMAL])
+    lately = np.flatnonzero(week & in_operation)[-MOST_LATELY:]
     keep = ~np.logical_or.reduce(list(reasons.values()))
     usable = whole.rows(keep)
     blocks = cut(usable, grid, window.max_gap, length(window.length, settings.retrain.max_readings))
@@ -187,6 +230,9 @@ def _part(one: Stored, manifest: Manifest | None, settings: Settings, memory: Hi
         history=usable,
         vouched=vouched(usable.at, one.labels, margin),
         left_out={reason: int(rows.sum()) for reason, rows in reasons.items()},
+        alerted_lately=float(reasons[LeftOut.ALERT][day].mean()) if day.any() else 0.0,
+        lately=whole.rows(lately),
+        alarms=int(inside(whole.at[lately], one.alerted).sum()),
         blocks=blocks,
         regime=regimes(usable, blocks),
     )

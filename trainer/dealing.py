@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainer.blocks import LENGTHS, cut
 from trainer.parts import GATE_SHARE, LEAST_FOR_GATE, VALIDATION_SHARE, Parts, count_windows, cuts
 
 if TYPE_CHECKING:
@@ -18,8 +17,9 @@ if TYPE_CHECKING:
     from detector.history import History
     from detector.manifest import WindowSpec
 
+LENGTHS = 20  # windows' lengths that a block has: a border costs a window's length less one
 FEWEST = 10  # blocks: fewer cannot be shared out
-MOST = 200  # more only cost windows at their borders
+GOLDEN = (5**0.5 - 1) / 2  # its multiples less their whole part lie evenly between 0 and 1, however many
 FIT, VALIDATION, CALIBRATION, GATE = range(4)
 
 
@@ -33,7 +33,9 @@ def deal(
     """Shares out each machine's rows; those of one that has too few blocks are split by time.
 
     A model that follows its machine has to know its newest state, and its threshold that of all states:
-    with the newest rows held back, what has changed since last week would be fitted by nobody.
+    with the newest rows held back, what has changed since last week would be fitted by nobody. A block's
+    part depends on its time alone, so that what is held back was held back from the champion as well,
+    at whose weights fitting may begin.
 
     Args:
         histories: Rows in order of time.
@@ -58,28 +60,13 @@ def deal(
 def _rows(history: History, calibration_share: float, grid: Grid, spec: WindowSpec) -> NDArray[np.intp]:
     """The part of each row, shape (N,)."""
     rows = len(history)
-    blocks = cut(history, grid, spec.max_gap, max(LENGTHS * spec.length, rows // MOST))
-    if len(blocks) >= FEWEST:
-        return np.repeat(_parts(blocks.sizes, calibration_share), blocks.sizes)
+    if rows:
+        slots = grid.of_machine(int(history.at[0])).slots(history.at)
+        place = slots // (LENGTHS * spec.length) * GOLDEN % 1
+        if len(np.unique(place)) >= FEWEST:
+            used = 1 - calibration_share
+            fit, not_gate = used * (1 - VALIDATION_SHARE), 1 - calibration_share * GATE_SHARE
+            return np.searchsorted((fit, used, not_gate), place, side="right")
     fitted, used = cuts(rows, calibration_share)
     borders = (fitted, used, rows - round((rows - used) * GATE_SHARE))
     return np.searchsorted(borders, np.arange(rows), side="right")
-
-
-def _parts(sizes: NDArray[np.intp], calibration_share: float) -> NDArray[np.intp]:
-    """The part of each block, shape (B,): from the newest on, the one that lacks most of its share."""
-    used = 1 - calibration_share
-    wanted = np.array(
-        [
-            used * (1 - VALIDATION_SHARE),
-            used * VALIDATION_SHARE,
-            calibration_share * (1 - GATE_SHARE),
-            calibration_share * GATE_SHARE,
-        ]
-    )
-    given, dealt = np.zeros(4), np.empty(len(sizes), np.intp)
-    for block in range(len(sizes) - 1, -1, -1):
-        part = int((wanted * (given.sum() + sizes[block]) - given).argmax())
-        given[part] += sizes[block]
-        dealt[block] = part
-    return dealt

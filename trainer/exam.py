@@ -9,7 +9,6 @@ the order counts in which a detector ranks them. No threshold is needed.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -22,8 +21,9 @@ from detector.history import ANOMALOUS, UNKNOWN, History
 from trainer.calibration import replay_rows
 from trainer.evaluation import rows
 from trainer.faults import Kind, faults, inject
-from trainer.gate import figures
+from trainer.measures import unit_errors
 from trainer.parts import split
+from trainer.probes import forgets
 from trainer.problems import Unusable
 from trainer.ranking import Ranked, Ranking
 from trainer.wording import counted
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 LASTING = 60  # rows of a fault, where there are enough; the daemon's alerts open within a few
 LEAD = 2  # normal rows before a fault, as a multiple of it: a third of the rows that count are faulty
 LEAST = 3  # rows to put faults into: as many faulty ones as normal ones before them, and some to choose from
-REMEMBERED = 0.01  # share of what was before the context: far below the differences that rank detectors
 EACH = 4  # faults of each kind and strength: 72 in all, which are replayed in about a second
 UNEXPLAINED_WEIGHT = 0.02  # breaks ties: see docs/tuning.md for how little it is worth
 
@@ -109,7 +108,7 @@ class Exam:
         )
 
     def _unexplained(self, detector: Detector) -> float:
-        errors = figures(detector, self.normal).errors
+        errors = unit_errors(detector, self.normal)
         shares = [
             min(1.0, errors[name] / deviation**2) if name in errors else 1.0
             for name, deviation in self.deviations.items()
@@ -152,7 +151,7 @@ def exam(
             "history: must hold a plain sensor whose value changes, and rows to put faults into, "
             f"got {counted(len(deviations), 'such sensor')} and {counted(most, 'row')}"
         )
-    context = longest + stride * _forgets(smoothing)
+    context = longest + stride * forgets(smoothing)
     return Exam(
         fitted_on=not_held_back,
         normal=parts.calibration,
@@ -164,11 +163,6 @@ def exam(
             if history.label is not None and (history.label == ANOMALOUS).any()
         ),
     )
-
-
-def _forgets(smoothing: float) -> int:
-    """Windows after which so little as `REMEMBERED` is left of an error in its average."""
-    return math.ceil(math.log(REMEMBERED) / math.log(smoothing)) if smoothing > 0 else 0
 
 
 def _deviations(histories: Sequence[History], channels: Collection[str]) -> dict[str, float]:

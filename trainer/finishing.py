@@ -18,7 +18,7 @@ from config.policies import alert_policy
 from detector.litert import LiteRTModel
 from detector.manifest import SCHEMA, ErrorSpec, HistorySpec, Manifest, Threshold
 from detector.scoring import Detector
-from trainer import memory
+from trainer import memory, warm
 from trainer.advice import advice
 from trainer.calibration import Replayed, replay_rows, replayed_errors, together, usual_errors
 from trainer.examination import examine
@@ -26,6 +26,7 @@ from trainer.export import compare, export
 from trainer.fitting import Epoch, best_epoch
 from trainer.labelled import Labelled, labelled, watch, with_labels
 from trainer.look import window_spec
+from trainer.models import KINDS
 from trainer.openings import Openings
 from trainer.report import Contents, report
 from trainer.stretches import longest_stretches
@@ -83,6 +84,8 @@ def finish(
     wishes, verdict, parts = settings.trainer, one.verdict, one.parts
     teller.tell("exporting", machine=one.job.machine)
     files = export(fitted.model)
+    if one.job.learned is not None and not KINDS[wishes.model.kind].linear:
+        files[warm.FILE] = warm.pack(fitted.model, fitted.tried)
     difference = compare(fitted.model, files, fitted.windows)
 
     teller.tell("calibrating", machine=one.job.machine)
@@ -177,8 +180,9 @@ def _held_back(detector: Detector, parts: Parts, policy: AlertPolicy) -> HeldBac
         return HeldBack(errors, _days(sum(map(len, errors)), detector.manifest), policy, fitted)
 
     vouched = Openings(replayed_errors(detector, parts.vouched, policy), policy).quiet
+    lately = Openings(replayed_errors(detector, parts.lately, policy), policy).above(parts.alarmed)
     held_back = of(parts.calibration, of(parts.not_held_back))
-    return dataclasses.replace(held_back, least=max(0.0, vouched))
+    return dataclasses.replace(held_back, least=max(0.0, vouched), lately=max(0.0, lately))
 
 
 def _days(windows: int, manifest: Manifest) -> float:
@@ -204,7 +208,7 @@ def uncalibrated(one: Prepared, fitted: Fitted, settings: Settings, created_at: 
         threshold=Threshold(
             value=1.0, method=wishes.threshold.method, k=None, mean=0.0, std=0.0, windows=0, above=0.0
         ),
-        model=fitted.model.spec(wishes.model.kind),
+        model=fitted.model.spec(wishes.model.kind, fitted.begun),
         history=_describe(one.histories, one.job.source, len(fitted.windows)),
         metrics={},
         libraries={name: version(name) for name in LIBRARIES},

@@ -9,10 +9,14 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, TypeVar
 
-from trainer.autoencoder import Ensemble
+import msgspec
+import numpy as np
+
+from trainer.autoencoder import Autoencoder, Ensemble
 from trainer.fitting import Epoch, best_epoch, check_fall, check_finite, fit, mean_epochs, refit
 from trainer.matrices import weight_shapes
 from trainer.models import KINDS
+from trainer.stack import Places, learner
 from trainer.start import begin
 
 if TYPE_CHECKING:
@@ -34,11 +38,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fitted:
-    """A machine's model, how its loss fell, and the windows that it was fitted on in the end."""
+    """A machine's model, how its loss fell, and the windows that it was fitted on in the end.
+
+    Attributes:
+        tried: The model before it was fitted on the validation rows as well.
+        begun: Where fitting began, in words, where it might have begun elsewhere.
+    """
 
     model: Ensemble
+    tried: Ensemble
     epochs: tuple[Epoch, ...]
     windows: Windows
+    begun: str = ""
 
 
 def groups(
@@ -114,8 +125,11 @@ def _fit_group(
     members = len(seeds)
     fitted_on = [one.preparation.windows(one.parts.fit) for one in group]
     validation = [one.preparation.windows(one.parts.validation) for one in group]
+    begun = [
+        _beginning(one, seeds, windows, wishes.model) for one, windows in zip(group, validation, strict=True)
+    ]
     tried = fit(
-        [one.start.draw(seed) for one in group for seed in seeds],
+        [autoencoder for each in begun for autoencoder in each.autoencoders],
         _repeated(fitted_on, members),
         _repeated(validation, members),
         wishes.model,
@@ -127,9 +141,9 @@ def _fit_group(
         [model for model, _ in tried], _repeated(fitted_on, members), _repeated(columns, members)
     )
     outcomes: list[tuple[Prepared, Fitted | Unusable]] = []
-    good: list[tuple[Prepared, list[tuple[Epoch, ...]]]] = []
-    for one, some, own, own_falls in zip(
-        group, fitted_on, _by_machine(tried, members), _by_machine(falls, members), strict=True
+    good: list[tuple[Prepared, Sequence[tuple[Autoencoder, tuple[Epoch, ...]]], _Beginning]] = []
+    for one, some, own, own_falls, beginning in zip(
+        group, fitted_on, _by_machine(tried, members), _by_machine(falls, members), begun, strict=True
     ):
         histories = [epochs for _, epochs in own]
         ran_away = [check_finite(epochs, some, one.fit.columns) for epochs in histories]
@@ -137,17 +151,18 @@ def _fit_group(
         if problem:
             outcomes.append((one, problem))
         else:
-            good.append((one, histories))
+            good.append((one, own, beginning))
     del fitted_on, validation
-    windows = [one.preparation.windows(one.parts.not_held_back) for one, _ in good]
+    windows = [one.preparation.windows(one.parts.not_held_back) for one, _, _ in good]
     starts = [
-        begin(some, wishes.model, seed=wishes.seed, binary=one.start.architecture.binary)
-        for some, (one, _) in zip(windows, good, strict=True)
+        autoencoder
+        for some, (one, _, beginning) in zip(windows, good, strict=True)
+        for autoencoder in _again(one, beginning, some, seeds, wishes)
     ]
-    counts = [best_epoch(epochs).epoch for _, histories in good for epochs in histories]
+    counts = [best_epoch(epochs).epoch for _, own, _ in good for _, epochs in own]
     most = max(counts, default=0)
     models = refit(
-        [start.draw(seed) for start in starts for seed in seeds],
+        starts,
         _repeated(windows, members),
         wishes.model,
         epochs=counts,
@@ -156,14 +171,60 @@ def _fit_group(
             f"again with the validation rows, epoch {epoch}/{most}", epoch / most
         ),
     )
-    columns = [one.fit.columns for one, _ in good]
+    columns = [one.fit.columns for one, _, _ in good]
     falls = check_fall(models, _repeated(windows, members), _repeated(columns, members))
-    for (one, histories), own_models, some, own_falls in zip(
+    for (one, own, beginning), own_models, some, own_falls in zip(
         good, _by_machine(models, members), windows, _by_machine(falls, members), strict=True
     ):
-        fitted = Fitted(Ensemble(tuple(own_models)), mean_epochs(histories), some)
+        fitted = Fitted(
+            model=Ensemble(tuple(own_models)),
+            tried=Ensemble(tuple(member for member, _ in own)),
+            epochs=mean_epochs([epochs for _, epochs in own]),
+            windows=some,
+            begun=beginning.words,
+        )
         outcomes.append((one, next(filter(None, own_falls), None) or fitted))
     return outcomes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Beginning:
+    """Where the fitting of one machine's members begins: at the champion's weights, or newly drawn."""
+
+    autoencoders: Sequence[Autoencoder]
+    warm: bool = False
+    words: str = ""
+
+
+def _beginning(one: Prepared, seeds: Sequence[int], validation: Windows, wishes: ModelSettings) -> _Beginning:
+    """At the champion's weights where they fit and are better than those that are newly drawn.
+
+    After a change of the machine they may not be: the principal components already know of it.
+    """
+    drawn = [one.start.draw(seed) for seed in seeds]
+    if not one.warm.tried:
+        return _Beginning(drawn, words=one.warm.reason and f"anew, as {one.warm.reason}")
+    cold, warm = (
+        float(np.mean(learner(each, wishes, seeds).losses(Places.of([validation] * len(seeds)))))
+        for each in (drawn, one.warm.tried)
+    )
+    losses = f"of a validation loss of {warm:.4g} before any fitting, against {cold:.4g} anew"
+    if not warm < cold:
+        return _Beginning(drawn, words=f"anew, as the weights of {one.warm.bundle} are {losses}")
+    return _Beginning(one.warm.tried, warm=True, words=f"at the weights of {one.warm.bundle}, {losses}")
+
+
+def _again(
+    one: Prepared, beginning: _Beginning, windows: Windows, seeds: Sequence[int], wishes: Trainer
+) -> Sequence[Autoencoder]:
+    """Where fitting begins once more, on the validation rows as well."""
+    if beginning.warm:
+        return one.warm.members
+    it, model = one.start.architecture, wishes.model
+    if one.job.learned is not None:  # a retraining that begins at both needs them to be of one size
+        model = msgspec.structs.replace(model, code=it.code)
+    start = begin(windows, model, seed=wishes.seed, binary=it.binary)
+    return [start.draw(seed) for seed in seeds]
 
 
 def _repeated(of_machines: Sequence[T], members: int) -> list[T]:

@@ -6,17 +6,21 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from config.policies import milliseconds, operation_policy
 from detector.modes import running
 from trainer.dealing import deal
 from trainer.inputs import Fit, fit_inputs
 from trainer.look import window_spec
+from trainer.models import KINDS
 from trainer.parts import split, with_gate_apart
 from trainer.preparation import Preparation
 from trainer.problems import Unusable
 from trainer.start import begin
 from trainer.stretches import within
 from trainer.verdict import check
+from trainer.warm import Warm, code_of, warm_start
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
     from trainer.parts import Parts
     from trainer.start import Start
     from trainer.verdict import Verdict
+    from trainer.warm import Champion
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,6 +47,7 @@ class Job:
         learned: How the histories were composed; None: they are recordings, of which the newest rows are
             held back.
         asked: Who asked for a retraining, and why.
+        champion: At whose weights fitting may begin.
     """
 
     histories: Sequence[History]
@@ -50,6 +56,7 @@ class Job:
     bundle_id: str
     learned: Learned | None = None
     asked: Asked | None = None
+    champion: Champion | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,6 +71,7 @@ class Prepared:
         preparation: Makes windows of rows.
         fit: What it encodes, fills and scales by.
         start: Where fitting to the fit rows starts.
+        warm: Where it may start as well, and why not if it cannot.
         fit_windows: How many windows there are in the fit rows.
         started: When it was begun, by the monotonic clock.
     """
@@ -75,6 +83,7 @@ class Prepared:
     preparation: Preparation
     fit: Fit
     start: Start
+    warm: Warm
     fit_windows: int
     started: float
 
@@ -88,8 +97,10 @@ def prepare(job: Job, settings: Settings) -> Prepared:
     started = time.monotonic()
     wishes = settings.trainer
     interval = settings.readings.interval
-    operation = operation_policy(settings)
-    histories = [history.rows(running(history, operation)) for history in job.histories]
+    histories = job.histories
+    if job.learned is None:
+        operation = operation_policy(settings)
+        histories = [history.rows(running(history, operation)) for history in histories]
     verdict = check(
         histories,
         wishes,
@@ -105,8 +116,12 @@ def prepare(job: Job, settings: Settings) -> Prepared:
     if job.learned is None:
         parts = with_gate_apart(split(used, wishes.calibration_share), verdict.grid, spec, counters)
     else:
-        vouched = tuple(within(one.select(verdict.kept), limits) for one in job.learned.vouched)
-        parts = replace(deal(used, wishes.calibration_share, verdict.grid, spec, counters), vouched=vouched)
+        vouched, lately = (
+            tuple(within(one.select(verdict.kept), limits) for one in some)
+            for some in (job.learned.vouched, job.learned.lately)
+        )
+        dealt = deal(used, wishes.calibration_share, verdict.grid, spec, counters)
+        parts = replace(dealt, vouched=vouched, lately=lately, alarmed=job.learned.alarmed)
     fit = fit_inputs(parts.not_held_back, settings.readings.channels, wishes, verdict.grid)
     preparation = Preparation(verdict.grid, spec, fit.inputs)
     windows = preparation.windows(parts.fit)
@@ -117,4 +132,13 @@ def prepare(job: Job, settings: Settings) -> Prepared:
             f"got {wishes.model.code}; null derives it from the history"
         )
     start = begin(windows, wishes.model, seed=wishes.seed, binary=preparation.binary)
-    return Prepared(job, used, verdict, parts, preparation, fit, start, len(windows), started)
+    warm = Warm()
+    if job.learned is not None and KINDS[wishes.model.kind].linear:
+        warm = Warm(reason=f"{wishes.model.kind} finds its best weights at once")
+    elif job.learned is not None:
+        code = code_of(job.champion, start.architecture.code, wishes.model)
+        if code != start.architecture.code:
+            sized = msgspec.structs.replace(wishes.model, code=code)
+            start = begin(windows, sized, seed=wishes.seed, binary=preparation.binary)
+        warm = warm_start(job.champion, start.architecture, verdict.kept, fit, wishes.model)
+    return Prepared(job, used, verdict, parts, preparation, fit, start, warm, len(windows), started)

@@ -11,7 +11,7 @@ from detector.composition import LeftOut
 from detector.labels import LabelKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -52,7 +52,8 @@ def left_out(
     labels: Sequence[Label],
     alerted: Sequence[Span],
     suspected: Sequence[Suspected],
-    running: NDArray[np.bool_] | None,
+    running: NDArray[np.bool_],
+    settle: int,
     margin: int,
 ) -> dict[LeftOut, NDArray[np.bool_]]:
     """The rows that are left out, by the first reason that holds; no row has two.
@@ -64,15 +65,12 @@ def left_out(
         labels: What was said about the machine's time.
         alerted: When it was in alert.
         suspected: When a fault may have been developing.
-        running: Whether the machine ran, shape (N,); None: it always did.
+        running: Whether the machine ran and had settled, shape (N,).
+        settle: Milliseconds that it takes to settle after it was off or in maintenance.
         margin: Milliseconds around alerts, before and after.
     """
-    found = {
-        reason: inside(at, ((label.start, label.end) for label in labels if label.kind is kind))
-        for kind, reason in OF_LABELS.items()
-    }
-    if running is not None:
-        found[LeftOut.NOT_RUNNING] = ~running
+    found = {reason: inside(at, _spans(labels, kind, settle)) for kind, reason in OF_LABELS.items()}
+    found[LeftOut.NOT_RUNNING] = ~running
     forgiven = vouched(at, labels, margin)
     found[LeftOut.ALERT] = inside(at, alerted, margin) & ~forgiven
     found[LeftOut.SUSPECTED] = inside(at, ((one.start, one.end) for one in suspected)) & ~forgiven
@@ -81,6 +79,13 @@ def left_out(
         found[reason] = rows & ~taken
         taken |= rows
     return found
+
+
+def _spans(labels: Sequence[Label], kind: LabelKind, settle: int) -> Iterator[Span]:
+    after = settle if kind in {LabelKind.OFF, LabelKind.MAINTENANCE} else 0
+    for label in labels:
+        if label.kind is kind:
+            yield label.start, None if label.end is None else label.end + after
 
 
 def vouched(at: NDArray[np.int64], labels: Sequence[Label], margin: int) -> NDArray[np.bool_]:

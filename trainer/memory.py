@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from detector.history import History
-from trainer.blocks import choose, cut, length, regimes, shares
+from trainer.blocks import choose, cut, length, regimes, shares, spread_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,12 +31,14 @@ class _Machine(msgspec.Struct):
 
 
 def sample(histories: Sequence[History], grid: Grid, spec: WindowSpec, most: int) -> tuple[History, ...]:
-    """At most so many rows of all machines together, in whole blocks, so that every regime is among them."""
+    """At most so many rows of all machines together, in whole blocks.
+
+    Every regime is among them, and all times of it: the newest rows the store has anyway.
+    """
     remembered = []
     for history, room in zip(histories, shares([*map(len, histories)], most), strict=True):
         blocks = cut(history, grid, spec.max_gap, length(spec.length, room))
-        nothing = np.zeros(len(blocks), np.bool_)
-        chosen = choose(blocks, regimes(history, blocks), room, nothing)
+        chosen = choose(blocks, regimes(history, blocks), room, spread_out(blocks))
         remembered.append(history.rows(blocks.rows(chosen)))
     return tuple(history for history in remembered if len(history))
 

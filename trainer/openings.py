@@ -45,6 +45,14 @@ class Openings:
         """The lowest threshold at which no alert opens; -inf where so few windows can open none."""
         return max((float(levels.max()) for levels in self._levels if len(levels)), default=-math.inf)
 
+    def above(self, share: float) -> float:
+        """The lowest threshold above which no more than this share of the windows would open an alert.
+
+        -inf where there are too few windows.
+        """
+        levels = np.concatenate([*self._levels, np.empty(0)])
+        return float(np.quantile(levels, 1 - share, method="higher")) if len(levels) else -math.inf
+
     def count(self, threshold: float) -> int:
         """Alerts that open at this threshold, > 0."""
         pairs = zip(self._errors, self._levels, strict=True)

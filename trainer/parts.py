@@ -34,6 +34,8 @@ class Parts:
         gate: Rows held back for the gate; those of `calibration` where there are too few for both.
         vouched: Rows that somebody called normal, over which the threshold has to rise; the other parts
             hold them as well.
+        lately: The newest rows, whatever was said of them; they may be in other parts as well.
+        alarmed: The share of `lately` that was in alert.
     """
 
     fit: tuple[History, ...]
@@ -41,6 +43,8 @@ class Parts:
     calibration: tuple[History, ...]
     gate: tuple[History, ...]
     vouched: tuple[History, ...] = ()
+    lately: tuple[History, ...] = ()
+    alarmed: float = 0.0
 
     @property
     def gate_apart(self) -> bool:
@@ -51,6 +55,14 @@ class Parts:
     def not_held_back(self) -> tuple[History, ...]:
         """The rows of `fit` and `validation`, on which the model is fitted in the end, in order of time."""
         return tuple(map(in_order, self.fit, self.validation))
+
+    @property
+    def normal(self) -> tuple[History, ...]:
+        """The rows of all parts, in order of time."""
+        held_back = self.calibration
+        if self.gate_apart:
+            held_back = tuple(map(in_order, self.calibration, self.gate))
+        return tuple(map(in_order, self.not_held_back, held_back))
 
 
 def split(histories: Sequence[History], calibration_share: float) -> Parts:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # An alert that is open as long as windows are above the threshold: each is one run of them.
 RUNS = AlertPolicy(open_after=1, open_within=1, close_after=1, close_score=1.0)
 MOST_RAISED = 1.5  # times the threshold of the held-back rows
+MOST_RAISED_LATELY = 4.0  # times, as a fault that the champion has missed of late would hide the next one
 PEAKS = 0.02  # share of the errors that are peaks over the threshold of Siffer et al.,
 FEWEST_PEAKS = 20  # or so many, as two parameters are fitted to them
 
@@ -40,6 +41,8 @@ class HeldBack:
         policy: When an alert opens and closes.
         fitted: The same of the rows that were fitted on, which may raise a calibrated threshold.
         least: No threshold is below: at it, no alert opens in the rows that somebody called normal.
+        lately: No calibrated threshold is below, as far as it may be raised: at it, the newest rows are in
+            alert as much as they were with the champion.
     """
 
     machines: Sequence[NDArray[np.float64]]
@@ -47,6 +50,7 @@ class HeldBack:
     policy: AlertPolicy
     fitted: HeldBack | None = None
     least: float = 0.0
+    lately: float = 0.0
 
     @cached_property
     def errors(self) -> NDArray[np.float64]:
@@ -197,7 +201,9 @@ def _calibrated(
 
     Neither on the held-back rows nor on those that were fitted on: to lower it these are too well known,
     but an alert in them, which are the most, is as false as any other. It is raised by no more than
-    `MOST_RAISED` times, as a fault among them that nobody has labelled would hide the next one.
+    `MOST_RAISED` times, as a fault among them that nobody has labelled would hide the next one. What was
+    left out as it was in alert is missing from both, so that each model would be stricter than the one
+    before; the newest rows, in alert or not, see to that.
     """
 
     def lowest(rows: HeldBack) -> tuple[float, float, float]:
@@ -209,7 +215,10 @@ def _calibrated(
 
     found = zip(*map(lowest, held_back.all_rows), strict=True)
     value, low, high = (min(max(each), MOST_RAISED * each[0]) for each in found)
-    return Found(value, low, high)
+    raised = min(max(value, held_back.lately), MOST_RAISED_LATELY * value)
+    return (
+        Found(raised, low * raised / value, high * raised / value) if value > 0 else Found(value, low, high)
+    )
 
 
 METHODS: dict[ThresholdMethod, Callable[..., Found]] = {

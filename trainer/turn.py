@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from config.policies import milliseconds
 from detector.manifest import Asked
 from registry.bundle import BundleError, load, new_id
-from trainer.gate import Decision, Reason, decide, figures
+from registry.turns import Record
+from trainer import warm
+from trainer.export import ExportDiffers
+from trainer.gate import Decision, Reason
+from trainer.grounds import grounds, newest_of
 from trainer.jobs import Job
-from trainer.training import train, train_each
+from trainer.judging import judge
+from trainer.probes import EACH
+from trainer.problems import Unusable
+from trainer.stages import Stage
+from trainer.training import MOST_FULL, train, train_each
+from trainer.turn_record import iso, outcome, turn_id, write_down, write_down_none
+from trainer.wording import moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -21,10 +32,7 @@ if TYPE_CHECKING:
     from registry.champions import Registry
     from registry.requests import Request
     from trainer.composition import Learned
-    from trainer.export import ExportDiffers
     from trainer.finishing import Trained
-    from trainer.problems import Unusable
-    from trainer.stages import Stage
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,6 +43,7 @@ class Turn:
         trained: The bundle's manifest and figures; it is on disk either way.
         decision: Whether it serves now, and why.
         champion: The bundle it was compared with.
+        record: What was written down of it.
         pruned: Old bundles that were deleted to make room.
         prune_failed: Why they could not be; None: nothing was in the way.
     """
@@ -42,6 +51,7 @@ class Turn:
     trained: Trained
     decision: Decision
     champion: str | None
+    record: Record
     pruned: tuple[str, ...]
     prune_failed: str | None = None
 
@@ -60,6 +70,8 @@ def take_turn(
 ) -> Turn:
     """Trains a challenger and makes it champion if it passes the gate.
 
+    What ended it before there was a challenger is written down as well.
+
     Args:
         histories: See `Job`.
         settings: The configuration.
@@ -68,7 +80,7 @@ def take_turn(
         source: Where the histories came from, for people.
         now: When the bundle is made.
         request: Who asked for a retraining, and why; None: it is a training from files.
-        learned: How the histories were composed; None: they are recordings.
+        learned: How the histories were composed, and what else is stored; None: they are recordings.
         progress: Is told at every stage and after every epoch.
 
     Raises:
@@ -78,9 +90,14 @@ def take_turn(
     """
     registry.prepare()
     asked = Asked(request.by, request.reason) if request else None
-    job = Job(histories, machine, source, new_id(now), learned, asked)
-    trained = train(job, settings=settings, created_at=now, progress=progress)
-    return _judge(trained, settings, registry)
+    champion = _model_of(registry, machine) if learned is not None else None
+    job = Job(histories, machine, source, new_id(now), learned, asked, champion)
+    try:
+        trained = train(job, settings=settings, created_at=now, progress=progress)
+    except (Unusable, ExportDiffers) as error:
+        _write_down_failure(error, job, settings, registry, now)
+        raise
+    return _judge(trained, settings, registry, now, learned, progress)
 
 
 def take_turns(
@@ -113,35 +130,130 @@ def take_turns(
     ]
     for job, made in train_each(jobs, settings=settings, created_at=now, progress=progress):
         assert job.machine is not None
-        yield job.machine, made if isinstance(made, Exception) else _judge(made, settings, registry)
+        if isinstance(made, Exception):
+            _write_down_failure(made, job, settings, registry, now)
+            yield job.machine, made
+        else:
+            yield (
+                job.machine,
+                _judge(made, settings, registry, now, each=1 if len(jobs) > MOST_FULL else EACH),
+            )
 
 
-def _judge(trained: Trained, settings: Settings, registry: Registry) -> Turn:
-    """Writes the bundle, and puts it into service if it passes the gate."""
-    champion = _champion(registry, trained.manifest.machine)
-    rows = trained.parts.gate
-    decision = decide(
-        figures(trained.detector, rows),
-        figures(champion, rows) if champion else None,
-        settings.retrain.gate,
-        apart=trained.parts.gate_apart,
-    )
-    machine = trained.manifest.machine
+def _judge(
+    trained: Trained,
+    settings: Settings,
+    registry: Registry,
+    now: datetime,
+    learned: Learned | None = None,
+    progress: Callable[[Stage], None] = lambda _: None,
+    each: int = EACH,
+) -> Turn:
+    """Writes the bundle, puts it into service or lets it wait if it passes the gate, and writes that down."""
+    manifest, machine = trained.manifest, trained.manifest.machine
+    progress(Stage("comparing with the champion"))
+    champion = champion_of(registry, machine)
+    stored = newest_of(learned) if learned else ()
+    parts = trained.parts
+    rows = grounds(parts.normal, parts.gate, stored, machine, registry, settings, apart=parts.gate_apart)
+    # A person who trains from files wants the bundle, if it is no worse.
+    judged = judge(trained.detector, champion, rows, settings, equal_will_do=learned is None, each=each)
+    decision = judged.decision
     if decision.promote and registry.pinned(machine):
         text = f"the champion is pinned (anomalyd models unpin); else it would serve: {decision.text}"
-        decision = Decision(promote=False, reason=Reason.PINNED, text=text)
-    bundle = registry.add(trained.manifest, trained.files)
+        decision = replace(decision, promote=False, reason=Reason.PINNED, text=text)
+    progress(Stage("writing the bundle"))
+    bundle = registry.add(manifest, trained.files).manifest.id
+    notes = []
     if decision.promote:
-        registry.promote(bundle.manifest.id)
+        progress(Stage("putting it into service"))
+        decision, replaced = _put_into_service(
+            decision, bundle, registry, settings, now, first=champion is None, by_hand=learned is None
+        )
+        if replaced:
+            notes.append(f"it takes the place of {replaced}, which waited")
+    progress(Stage("writing it down"))
     before = champion.manifest.id if champion else None
+    record = Record(
+        id=turn_id(bundle, registry, now),
+        at=iso(now),
+        machine=machine,
+        outcome=outcome(decision),
+        reason=decision.reason,
+        text=decision.text,
+        bundle=bundle,
+        champion=before,
+        source=manifest.history.source,
+        asked=manifest.asked,
+        composition=learned.composition if learned else None,
+        notes=tuple(notes),
+        seconds={"fit": round(manifest.metrics["seconds"], 3)},
+    )
+    record = write_down(record, judged, settings, registry)
     try:
         pruned = registry.prune(settings.bundles.max_size)
     except OSError as error:  # the bundle serves all the same
-        return Turn(trained, decision, before, (), str(error))
-    return Turn(trained, decision, before, tuple(pruned))
+        return Turn(trained, decision, before, record, (), str(error))
+    return Turn(trained, decision, before, record, tuple(pruned))
 
 
-def _champion(registry: Registry, machine: str | None) -> Detector | None:
+def _put_into_service(
+    decision: Decision,
+    bundle: str,
+    registry: Registry,
+    settings: Settings,
+    now: datetime,
+    *,
+    first: bool,
+    by_hand: bool,
+) -> tuple[Decision, str | None]:
+    """Promotes a bundle, or lets it wait where that is wished for.
+
+    Returns:
+        What was done, and the challenger whose place it took where it waits.
+    """
+    wishes, since = settings.retrain, round(now.timestamp() * 1000)
+    if wishes.promote == "manual" and not by_hand:
+        text = f"it waits for anomalyd models promote {bundle} (retrain.promote: manual): {decision.text}"
+        waiting = replace(decision, promote=False, reason=Reason.MANUAL, text=text)
+        return waiting, registry.wait(bundle, since=since, until=None)
+    if wishes.shadow is not None and not by_hand and not first:
+        until = since + milliseconds(wishes.shadow)
+        text = f"it waits beside the champion until {moment(until)} (retrain.shadow): {decision.text}"
+        waiting = replace(decision, promote=False, reason=Reason.SHADOW, text=text)
+        return waiting, registry.wait(bundle, since=since, until=until)
+    registry.promote(bundle)
+    return decision, None
+
+
+def _write_down_failure(
+    error: Unusable | ExportDiffers, job: Job, settings: Settings, registry: Registry, now: datetime
+) -> None:
+    write_down_none(
+        "unusable_history" if isinstance(error, Unusable) else "export_differs",
+        str(error),
+        job.machine,
+        job.learned,
+        settings=settings,
+        registry=registry,
+        now=now,
+        source=job.source,
+        asked=job.asked,
+    )
+
+
+def _model_of(registry: Registry, machine: str | None) -> warm.Champion | None:
+    """The weights of what serves the machine now, where they are kept."""
+    serving = registry.champion_of(machine)
+    if serving is None:
+        return None
+    try:
+        return warm.read(registry.read(serving))
+    except BundleError:
+        return None
+
+
+def champion_of(registry: Registry, machine: str | None) -> Detector | None:
     """What serves the machine now, be it a bundle of its own; one that cannot be used is none."""
     serving = registry.champion_of(machine)
     if serving is None:

@@ -7,24 +7,17 @@ that was stopped goes on where it was, and a change of the trainer measures ever
 from __future__ import annotations
 
 import hashlib
-import os
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
-from multiprocessing import get_context
 from pathlib import Path
-
-import msgspec
 
 from bench.detection import baselines, ours
 from bench.detection.judging import Detector, Judged, judge
 from bench.detection.protocol import Source
+from bench.kept import done
 from bench.stage import ROOT
-from registry.files import write_whole
 
 KEPT = ROOT / ".bench-detection"
 OURS = ("config", "detector", "registry", "trainer")  # the packages from which our figures follow
@@ -35,8 +28,6 @@ SHARED = (
 )
 LIBRARIES = ("numpy", "pandas", "scikit-learn", "scipy")  # that compute figures,
 OUR_LIBRARIES = ("ai-edge-litert", "keras", "tensorflow")  # and those of anomalyd
-ONE_CORE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1",
-            "TF_NUM_INTEROP_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +37,9 @@ class Work:
     detector: str
     source: Source
     unseen: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.detector}, {self.source.path}"
 
     @property
     def numbers(self) -> int:
@@ -90,48 +84,8 @@ def measured(
         told: Is told how it goes on.
     """
     paths = {work: work.kept(folder) for work in works}
-    found = {
-        work: msgspec.json.decode(path.read_bytes(), type=Judged)
-        for work, path in paths.items()
-        if path.exists()
-    }
-    left = sorted(set(works) - found.keys(), key=lambda work: -work.numbers)
-    if found:
-        told(f"{len(found)} of {len(works)} were measured before, in {folder.name}/")
-    if not left:
-        return found
-    folder.mkdir(exist_ok=True)
-    before, whole, done = time.monotonic(), sum(work.numbers for work in left), 0
-    context = get_context("spawn")  # a fork would take over threads of TensorFlow in any state
-    count = min(len(os.sched_getaffinity(0)), len(left))
-    with _environment(ONE_CORE), ProcessPoolExecutor(count, mp_context=context) as pool:
-        futures = {pool.submit(_measure, work, paths[work]): work for work in left}
-        for number, future in enumerate(as_completed(futures), start=1):
-            work, result = futures[future], future.result()
-            found[work] = result
-            done += work.numbers
-            spent = time.monotonic() - before
-            told(
-                f"{number} of {len(left)}: {work.detector}, {work.source.path}, {result.seconds:.0f} s; "
-                f"about {spent * (whole - done) / done / 60:.0f} min left"
-            )
-    return found
+    return done(paths, _measure, Judged, size=lambda work: work.numbers, told=told)
 
 
-def _measure(work: Work, kept: Path) -> Judged:
-    """Measures in another process, and keeps the result."""
-    result = judge(detectors()[work.detector], work.source.read(), unseen=work.unseen)
-    write_whole(kept, msgspec.json.encode(result))
-    return result
-
-
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """For processes that start inside."""
-    before = dict(os.environ)
-    os.environ |= variables
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ |= before
+def _measure(work: Work) -> Judged:
+    return judge(detectors()[work.detector], work.source.read(), unseen=work.unseen)

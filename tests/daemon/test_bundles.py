@@ -188,7 +188,7 @@ def test_readings_without_a_bundle_are_stored_and_scored_from_the_first_bundle_o
     client.publish(
         "plant/press/readings", b'{"ts": "2199-01-01", "flow": 1, "pressure": 1, "temperature": 1}'
     )
-    wait_until(lambda: state(client) == "no_model", "the state")
+    wait_until(lambda: state(client) == "learning", "the state")
     daemon.wait("reading_dropped", reason="future")
     wait_until(lambda: _count(setup) == 20, "the readings to be stored")
     plant.promote(setup.state, FIRST)

@@ -239,6 +239,18 @@ def test_the_former_champion_is_put_back_and_pinned_by_a_command(
     assert not registry.pinned(None)
 
 
+def test_a_retraining_that_is_commanded_is_asked_for_with_its_reason(
+    setup: Setup, client: Client, ready: Ready
+) -> None:
+    setup.write(retrain={"by": "request"})
+    ready()
+    say(client, SHARED, {"command": "retrain", "reason": "new tool", "by": "anna"})
+    assert answers(client, SHARED_ANSWERS, 1)[0]["done"]
+    file = setup.state / "retrain.request"
+    request = wait_until(lambda: file.exists() and json.loads(file.read_text()), "the request")
+    assert (request["by"], request["reason"]) == ("command", "new tool (anna)")
+
+
 @pytest.mark.parametrize("version", ["5", "3.1.1"])
 def test_what_the_broker_retains_is_no_command_however_it_comes(
     setup: Setup, client: Client, ready: Ready, version: str

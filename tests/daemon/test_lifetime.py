@@ -203,7 +203,7 @@ def test_a_bad_file_changes_nothing_and_every_problem_is_said(
     problems = daemon.wait("reload_refused")["problems"]
     assert [problem.split(":")[0] for problem in problems] == ["alerts.open_after", "readings.lateness"]
     client.publish("plant/press/readings", b'{"flow": 1}')
-    daemon.wait("state_changed", machine="press", state="no_model")
+    daemon.wait("state_changed", machine="press", state="learning")
 
 
 def test_what_a_connection_was_made_with_needs_a_restart(setup: Setup, ready: Ready) -> None:

@@ -281,7 +281,7 @@ def test_a_machine_that_is_silent_since_before_the_start_is_told_too(
 ) -> None:
     daemon = ready()
     client.publish(*reading(0))
-    daemon.wait("state_changed", state="no_model")
+    daemon.wait("state_changed", state="learning")
     daemon.end()
     setup.write(alerts=QUIET)
     ready()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from itertools import pairwise
@@ -13,7 +14,7 @@ import pytest
 from detector.manifest import WindowSpec
 from registry import champions
 from registry.bundle import MODEL, Bundle, BundleError, load, size_of
-from registry.champions import MAX_PACKED, Line, Registry
+from registry.champions import MAX_PACKED, Challenger, Line, Registry
 from tests.detector.examples import manifest, tflite
 
 FILES = {MODEL: tflite()}
@@ -337,3 +338,51 @@ def test_an_old_bundle_that_is_being_deleted_is_not_swept_as_well(
     monkeypatch.setattr(shutil, "rmtree", delete_slowly)
     assert [*registry.prune(1)] == ["1"]
     assert [path.name for path in registry.bundles.glob(".*")] == []
+
+
+def test_a_challenger_waits_and_a_newer_one_takes_its_place(registry: Registry) -> None:
+    registry.promote(add(registry, "1"))
+    assert registry.wait(add(registry, "2"), since=5, until=9) is None
+    assert registry.wait(add(registry, "3"), since=6, until=None) == "2"
+    assert registry.wait(add(registry, "4", "press-1"), since=7, until=None) is None
+    assert registry.waiting() == {None: Challenger("3", 6), "press-1": Challenger("4", 7)}
+    assert registry.champions() == {None: Line("1")}, "it serves nothing"
+
+
+def test_a_challenger_waits_no_more_once_its_line_has_another_champion(registry: Registry) -> None:
+    for name in ("1", "2", "3"):
+        registry.promote(add(registry, name))
+    registry.wait(add(registry, "4"), since=5, until=None)
+    registry.promote("4")
+    assert registry.waiting() == {}
+    registry.wait(add(registry, "5"), since=5, until=None)
+    registry.rollback(None)
+    assert registry.waiting() == {}
+    registry.wait("5", since=5, until=None)
+    registry.pin(None, pinned=True)
+    assert registry.waiting() == {None: Challenger("5", 5)}
+    assert registry.dismiss(None) == "5"
+    assert registry.dismiss(None) is None
+
+
+def test_what_waits_is_not_pruned(registry: Registry) -> None:
+    for name in ("1", "2", "3", "4"):
+        add(registry, name)
+    registry.promote("1")
+    registry.wait("2", since=5, until=None)
+    assert [*registry.superfluous(1)] == ["3"]
+
+
+def test_a_file_without_challengers_is_as_it_was_before_there_were_any(registry: Registry) -> None:
+    registry.promote(add(registry, "1"))
+    file = registry.state_dir / "champions.json"
+    assert set(json.loads(file.read_text())) == {"shared", "machines"}
+    file.write_text('{"shared": {"champion": "1", "previous": [], "pinned": false}, "machines": {}}')
+    assert (registry.champions(), registry.waiting()) == ({None: Line("1")}, {})
+
+
+def test_a_bundle_that_must_not_be_used_does_not_wait(registry: Registry) -> None:
+    spoil(registry, add(registry, "1"))
+    with pytest.raises(BundleError):
+        registry.wait("1", since=5, until=None)
+    assert registry.waiting() == {}

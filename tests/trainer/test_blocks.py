@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from detector.grid import Grid
 from detector.history import History
 from tests.trainer.examples import SECOND, START, pump
-from trainer.blocks import Blocks, choose, cut, length, regimes, shares
+from trainer.blocks import Blocks, choose, cut, length, newest_first, regimes, shares, spread_out
 
 GRID = Grid(SECOND)
 
@@ -24,7 +24,7 @@ def run(*ways: tuple[float, int], seed: int = 0) -> History:
 def of_all(history: History, window: int, most: int) -> tuple[Blocks, NDArray[np.intp], NDArray[np.bool_]]:
     blocks = cut(history, GRID, 5, length(window, most))
     regime = regimes(history, blocks)
-    return blocks, regime, choose(blocks, regime, most, np.zeros(len(blocks), np.bool_))
+    return blocks, regime, choose(blocks, regime, most, newest_first(blocks))
 
 
 @given(
@@ -98,14 +98,29 @@ def test_a_sensor_without_values_tells_no_regimes_apart() -> None:
     assert {*regimes(history, blocks).tolist()} == {0}
 
 
-def test_what_is_wanted_is_kept_where_there_is_room() -> None:
+def test_what_comes_first_is_kept_where_there_is_room() -> None:
     history = run((0, 10_000))
     blocks = cut(history, GRID, 5, 100)
-    wanted = np.zeros(len(blocks), np.bool_)
-    wanted[3] = True
-    kept = choose(blocks, regimes(history, blocks), 1000, wanted)
-    assert kept[3]
-    assert kept.sum() == 10
+    kept = choose(blocks, regimes(history, blocks), 1000, newest_first(blocks), first=[3])
+    assert {*np.flatnonzero(kept).tolist()} == {3, *range(91, 100)}
+
+
+def test_what_is_spread_out_lies_evenly_over_each_regime_s_time() -> None:
+    history = run((0, 10_000), (30, 10_000))
+    blocks = cut(history, GRID, 5, 100)
+    kept = choose(blocks, regimes(history, blocks), 4000, spread_out(blocks))
+    for half in (range(100), range(100, 200)):
+        some = [block for block in half if kept[block]]
+        assert len(some) == 20
+        assert max(np.diff([half[0], *some, half[-1]])) <= 15
+
+
+def test_a_block_with_a_spike_is_another_regime() -> None:
+    history = run((0, 4000))
+    history.values[1050, 1] += 60
+    blocks = cut(history, GRID, 5, 100)
+    regime = regimes(history, blocks)
+    assert np.flatnonzero(regime != regime[0]).tolist() == [10]
 
 
 @given(rows=st.lists(st.integers(0, 1000), min_size=1), most=st.integers(0, 5000))

@@ -11,7 +11,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from config.checking import check
 from config.settings import Settings
+from config.streams import Operation
 from detector.alerts import AlertPolicy
 from detector.composition import LeftOut
 from detector.history import History
@@ -64,6 +66,7 @@ def learned_rows(learned: Learned) -> set[int]:
 
 # A window of 6 and the 5 windows among which some open an alert.
 MARGIN = 11
+SETTLE = 60  # operation.settle is a minute
 
 
 def test_what_was_in_alert_is_left_out_with_a_margin_before_and_after() -> None:
@@ -74,6 +77,7 @@ def test_what_was_in_alert_is_left_out_with_a_margin_before_and_after() -> None:
     assert learned.composition.left_out == {LeftOut.ALERT: 21 + 2 * MARGIN + 10 + MARGIN}
     assert learned.composition.rows == len(learned_rows(learned))
     assert learned.composition.stored == ROWS
+    assert learned.composition.alerted_lately == (21 + 2 * MARGIN + 10 + MARGIN) / ROWS
 
 
 @pytest.mark.parametrize(("margin", "rows"), [("2s", 2), ("off", 0), ("1m", 60)])
@@ -120,16 +124,18 @@ def test_nothing_is_learned_of_what_was_not_normal_and_every_row_is_counted_once
         config=wishes(max_readings=most),
     )
 
-    def covered(some: list[tuple[int, int | None]], around: int = 0) -> set[int]:
+    def covered(some: list[tuple[int, int | None]], before: int = 0, after: int = 0) -> set[int]:
         return {
             row
             for first, last in some
-            for row in range(max(0, first - around), ROWS if last is None else min(ROWS, last + around + 1))
+            for row in range(max(0, first - before), ROWS if last is None else min(ROWS, last + after + 1))
         }
 
+    rests = (LabelKind.OFF, LabelKind.MAINTENANCE)
     said = covered([each for kind, each in labelled if kind in OF_LABELS])
-    false = covered([each for kind, each in labelled if kind is LabelKind.FALSE_ALARM], MARGIN)
-    doubtful = covered(alerted, MARGIN) | covered(suspected)
+    said |= covered([each for kind, each in labelled if kind in rests], after=SETTLE)
+    false = covered([each for kind, each in labelled if kind is LabelKind.FALSE_ALARM], MARGIN, MARGIN)
+    doubtful = covered(alerted, MARGIN, MARGIN) | covered(suspected)
     usable = {*range(ROWS)} - said - (doubtful - false)
     rows = learned_rows(learned)
     assert rows <= usable
@@ -202,3 +208,27 @@ def test_an_alert_that_was_called_false_does_not_open_in_the_model_that_follows(
 
     assert opened(false) == 0
     assert opened(dataclasses.replace(false, vouched=())) == 1
+
+
+def test_what_came_while_the_machine_did_not_run_is_left_out_whoever_s_sensor_tells() -> None:
+    history = pump(ROWS)
+    speed = np.full((ROWS, 1), 100.0)
+    speed[200:250] = 0
+    wider = dataclasses.replace(
+        history, sensors=(*history.sensors, "speed"), values=np.hstack([history.values, speed])
+    )
+    checked, faults = check(Operation, {"running_when": "speed > 50", "settle": "10s"})
+    assert checked is not None, faults
+    learned = composed(history=wider, config=replace(wishes(), operation=checked))
+    assert learned_rows(learned) == {*range(ROWS)} - {*range(200, 260)}
+    assert learned.composition.left_out == {LeftOut.NOT_RUNNING: 60}
+    assert learned.histories[0].sensors == ("flow", "pressure", "current")
+
+
+def test_the_newest_rows_are_known_in_alert_or_not_but_for_what_was_no_normal_operation() -> None:
+    learned = composed(
+        alerted=[span(100, 119), span(400, 419)], labels=[label(LabelKind.CONFIRMED, 400, 499)]
+    )
+    (lately,) = learned.lately
+    assert ((lately.at - START) // SECOND).tolist() == [*range(400), *range(500, ROWS)]
+    assert learned.alarmed == 20 / 500

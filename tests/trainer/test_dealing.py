@@ -22,9 +22,8 @@ def test_every_row_is_dealt_once_and_each_part_gets_its_share_of_every_time() ->
     for part, share in zip(rows, (0.56, 0.14, 0.2, 0.1), strict=True):
         for start in range(0, 12_000, 2000):
             inside = int(((part >= start) & (part < start + 2000)).sum())
-            assert inside == pytest.approx(share * 2000, abs=100)
+            assert inside == pytest.approx(share * 2000, abs=150)
     assert parts.gate_apart
-    assert rows[0][-1] == 11_999, "the newest rows are fitted on"
 
 
 def test_what_is_fitted_in_the_end_lies_in_order_of_time() -> None:
@@ -39,3 +38,14 @@ def test_a_history_that_is_too_short_to_share_out_is_split_by_time() -> None:
     assert not parts.gate_apart
     assert parts.fit[0].at[-1] < parts.validation[0].at[0] < parts.calibration[0].at[0]
     assert len(parts.calibration[0]) == 90
+
+
+def test_what_is_held_back_stays_so_in_later_turns_though_the_history_moves_on() -> None:
+    history = pump(12_000)
+    first, second = (
+        deal([history.rows(some)], 0.3, GRID, SPEC) for some in (slice(0, 9000), slice(1777, 12_000))
+    )
+    held_back = {*first.calibration[0].at.tolist(), *first.gate[0].at.tolist()}
+    later = {*second.fit[0].at.tolist(), *second.validation[0].at.tolist()}
+    assert not held_back & later
+    assert len(later) > 6000

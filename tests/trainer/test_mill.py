@@ -23,7 +23,7 @@ from tests import mill
 from tests.trainer.examples import trained as train
 from tests.trainer.examples import with_values
 from trainer.finishing import Trained
-from trainer.gate import figures
+from trainer.measures import unit_errors
 
 IMPUTATIONS = get_args(ImputationMethod)
 SCALINGS = get_args(ScalingMethod)
@@ -86,9 +86,9 @@ START_OF_FAULT = mill.START + 1000 * FAULT.start
 
 def test_the_gate_compares_sensors_of_every_kind() -> None:
     made = trained("last", "quantile")
-    found = figures(made.detector, [mill.history(120)])
-    assert set(found.errors) == set(mill.SENSORS)
-    assert all(np.isfinite(error) and error > 0 for error in found.errors.values())
+    found = unit_errors(made.detector, [mill.history(120)])
+    assert set(found) == set(mill.SENSORS)
+    assert all(np.isfinite(error) and error > 0 for error in found.values())
 
 
 def test_a_bundle_from_before_there_were_channels_is_one_of_plain_numbers() -> None:

@@ -77,3 +77,19 @@ def test_beyond_what_was_seen_a_scale_more_leaves_one_in_e() -> None:
     assert [rate.expected for rate in rates] == pytest.approx(np.log(2) * np.exp([0, -1, -2]))
     assert {(rate.low, rate.high) for rate in rates} == {(0.0, at_most(0))}
     assert forecast.lowest(np.log(2) / np.e)[0] == pytest.approx(3.5)
+
+
+def test_above_a_threshold_of_a_share_no_more_windows_would_open_an_alert() -> None:
+    policy = AlertPolicy()
+    errors = np.random.default_rng(0).exponential(size=1000)
+    openings = Openings([errors[:400], errors[400:]], policy)
+    assert openings.above(0.0) == openings.quiet
+    for share in (0.01, 0.1, 0.5):
+        level = openings.above(share)
+        opening = sum(
+            int(errors[i] > level and (errors[max(start, i - 4) : i + 1] > level).sum() >= 3)
+            for start, stop in ((0, 400), (400, 1000))
+            for i in range(start, stop)
+        )
+        assert share * 1000 - 5 <= opening <= share * 1000
+    assert Openings([], policy).above(0.1) == -np.inf

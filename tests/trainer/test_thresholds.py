@@ -14,7 +14,7 @@ from config.training import Threshold as Settings
 from detector.alerts import AlertPolicy
 from detector.manifest import Candidate, Threshold
 from trainer.problems import Unusable
-from trainer.thresholds import MOST_RAISED, HeldBack, threshold
+from trainer.thresholds import MOST_RAISED, MOST_RAISED_LATELY, HeldBack, threshold
 
 Method = Literal["mean_std", "quantile", "pot", "calibrated"]
 METHODS: tuple[Method, ...] = ("mean_std", "quantile", "pot", "calibrated")
@@ -243,3 +243,13 @@ def test_no_threshold_is_so_low_that_rows_somebody_calls_normal_open_an_alert(me
     assert threshold(higher, Settings(method=method)).value == 2 * before.value
     lower = dataclasses.replace(rows, least=before.value / 2)
     assert threshold(lower, Settings(method=method)).value == before.value
+
+
+def test_a_calibrated_threshold_rises_over_what_was_not_in_alert_of_late_but_not_without_bounds() -> None:
+    rows = held_back(smooth(500))
+    before = threshold(rows, Settings()).value
+    for lately, expected in ((0.5, 1.0), (2.0, 2.0), (100.0, MOST_RAISED_LATELY)):
+        raised = dataclasses.replace(rows, lately=lately * before)
+        assert threshold(raised, Settings()).value == pytest.approx(expected * before)
+        other = Settings(method="quantile")
+        assert threshold(raised, other).value == threshold(rows, other).value

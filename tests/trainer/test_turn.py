@@ -48,8 +48,8 @@ def test_a_challenger_whose_alerts_are_too_many_on_rows_it_learned_nothing_from_
     refused = turn(tmp_path, with_values(history, values))
     assert refused.decision.reason is Reason.ALERT_RATE
     assert refused.decision.text == (
-        "57.14% of 105 held-back normal windows are above the threshold, "
-        "more than retrain.gate.max_alert_rate 1.00%"
+        "held-back normal windows above the threshold: 57.14%; must be at most 1.00% "
+        "(retrain.gate.max_alert_rate, alert_rate_margin)"
     )
     registry = Registry(tmp_path)
     assert registry.ids() == [refused.trained.manifest.id], "it can be looked at"

@@ -21,6 +21,7 @@ LEFT_OUT = {
     "suspected": "while a fault may have been developing",
     "no_room": "for want of room (retrain.max_readings)",
 }
+MOST_ALERTED = 0.5  # of a day
 
 
 def composed(composition: Composition) -> Iterator[tuple[str, str]]:
@@ -44,6 +45,9 @@ def composed(composition: Composition) -> Iterator[tuple[str, str]]:
         yield "labels", ", ".join(labels)
     if composition.vouched:
         yield "false alarm", f"{counted(composition.vouched, 'reading')} learned as normal"
+    if composition.alerted_lately > MOST_ALERTED:
+        share = f"{composition.alerted_lately:.0%} of the last day was left out as it was in alert"
+        yield "mind", f"{share}; if that is how the machine is to run now, call the alert false"
     regimes = sorted(composition.regimes, key=lambda regime: -regime.of)
     if len(regimes) > 1:
         yield "regimes", listed([*map(_regime, regimes)])
