@@ -126,6 +126,8 @@ class Broker:
         }
         if settings.scores.publish:
             topics["scores"] = settings.scores.topic
+        if settings.drift.every is not None:
+            topics["drift"] = settings.drift.topic
         content = {"machine": SELF_TEST, "self_test": True, "at": payloads.iso(now())}
         for check, template in topics.items():
             topic = template.replace("{machine}", SELF_TEST)

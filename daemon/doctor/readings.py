@@ -42,6 +42,7 @@ def subscribe(settings: Settings, broker: Broker, listener: Visit) -> Findings:
         settings.state.topic,
         settings.sensors.topic,
         settings.scores.topic,
+        settings.drift.topic,
     ):
         listener.subscribe(template.replace("{machine}", SELF_TEST), 1)
     topic = topic_filter(settings)
