@@ -13,6 +13,7 @@ import numpy as np
 
 from bench.drift.courses import Course
 from bench.drift.operator import Alert, Operator
+from cli.gathering import suspected
 from config import Settings
 from config.policies import alert_policy, health_policy, milliseconds, stream_policy
 from detector.alerts import Change
@@ -26,6 +27,8 @@ from detector.scoring import Detector
 from registry.champions import Registry
 from trainer import memory
 from trainer.composition import Stored, compose
+from trainer.drift_follow import Watched, drift_of, follow
+from trainer.drift_memory import Followed
 from trainer.evaluation import Counts, Rows, counts, rows
 from trainer.jobs import Job
 from trainer.problems import Unusable
@@ -127,6 +130,7 @@ class _Walker:
         self._alerts: list[Alert] = []
         self._labels: dict[str, Label] = {}
         self._events: list[Event] = []
+        self._followed: Followed | None = None
         first = self._history.rows(course.learned)
         detector = self._fit([first], serve=True)
         self._grid, self._stride = detector.manifest.grid, detector.manifest.window.stride
@@ -164,8 +168,7 @@ class _Walker:
                 return
             self._note("always", "whatever it is worth", promoted=True, rows=len(learned))
             return
-        stored = self._history.rows(slice(self._course.learned.stop, self._row))
-        self._learn(stored.rows(stored.at >= oldest), now)
+        self._learn(self._read(oldest), now)
 
     def walked(self) -> Walked:
         """What it came to."""
@@ -188,18 +191,18 @@ class _Walker:
         machine = self._history.machine
         champion = self._pipeline.champions.of(machine)
         assert champion is not None
-        before = champion.manifest.id
         if self._operator is not None:
             for alert in self._alerts:
                 said = self._operator.answer(alert, self._course.history, now)
                 if said is not None:
                     self._labels[alert.id] = said
-        learned = compose(
-            [Stored(stored, [(a.opened, a.closed) for a in self._alerts], list(self._labels.values()))],
-            champion,
-            self._settings,
-            memory.read(self._registry.bundles / before),
-        )
+        remembered = memory.read(self._registry.bundles / champion.manifest.id)
+        alerted = [(alert.opened, alert.closed) for alert in self._alerts]
+        labels = list(self._labels.values())
+        watched = Watched(machine, champion, remembered, self._read, now, alerted, labels)
+        self._followed = follow(watched, self._followed, self._settings)
+        developing = suspected(drift_of(watched, self._followed, self._settings, now))
+        learned = compose([Stored(stored, alerted, labels, developing)], champion, self._settings, remembered)
         left_out = {reason.value: count for reason, count in learned.composition.left_out.items()}
         size = sum(map(len, learned.histories))
         if not learned.histories:
@@ -224,6 +227,11 @@ class _Walker:
         self._note(
             decision.reason.value, decision.text, promoted=decision.promote, rows=size, left_out=left_out
         )
+
+    def _read(self, since: int) -> History:
+        """What was streamed from a time on."""
+        seen = self._history.rows(slice(self._course.learned.stop, self._row))
+        return seen.rows(seen.at >= since)
 
     def _fit(self, histories: list[History], *, serve: bool) -> Detector:
         """A bundle from recordings, as `anomalyd train` makes it, that serves whatever a gate would say."""
