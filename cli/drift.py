@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from config import Settings
     from detector.scoring import Detector
     from registry.champions import Registry
-    from registry.drifts import Drift
+    from registry.drifts import Drift, Moved
     from trainer.drift_follow import Watched
     from trainer.drift_memory import Followed
 
@@ -107,10 +107,15 @@ def _row(one: Drift, followed: Followed) -> tuple[str, ...]:
         "" if one.score is None else rounded(one.score),
         "" if one.usual is None else rounded(one.usual),
         bars(followed.newest.score.tolist()),
-        ", ".join(
-            part.sensor + ("" if part.size is None else f" {part.size:+.1f}σ") for part in one.sensors[:3]
-        ),
+        ", ".join(map(_told, one.sensors[:3])),
     )
+
+
+def _told(part: Moved) -> str:
+    """A sensor, and its share in the growth of the error, or how far it has moved."""
+    if part.share:
+        return f"{part.sensor} {part.share:.0%}"
+    return part.sensor if part.size is None else f"{part.sensor} {part.size:+.1f}σ"
 
 
 def bars(numbers: Sequence[float]) -> str:

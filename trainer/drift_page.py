@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from detector.scoring import Detector
-    from registry.drifts import Drift
+    from registry.drifts import Drift, Moved
     from trainer.drift_blocks import Course
     from trainer.drift_memory import Followed
 
@@ -84,15 +84,20 @@ def _charts(one: Drift, followed: Followed, detector: Detector) -> Iterator[str]
     sensors = detector.manifest.sensors
     named = [part.sensor for part in one.sensors]
     others = [name for name in sensors if name not in named]
-    sizes = {part.sensor: part.size for part in one.sensors}
+    told = {part.sensor: _told(part) for part in one.sensors}
     for name in [*named, *others][:MOST_SENSORS]:
         column = sensors.index(name)
         level = newest.level[:, column]
         if np.isnan(level).all():
             continue
-        size = sizes.get(name)
-        told = "" if size is None else f"moved by {size:+.1f} deviations"
-        yield small_figure(name, _chart(newest, level, usual.level[:, column], one, name), told)
+        yield small_figure(name, _chart(newest, level, usual.level[:, column], one, name), told.get(name, ""))
+
+
+def _told(part: Moved) -> str:
+    """What a sensor has to do with it."""
+    if part.share:
+        return f"{part.share:.0%} of the growth"
+    return "" if part.size is None else f"moved by {part.size:+.1f} deviations"
 
 
 def _chart(
@@ -105,7 +110,7 @@ def _chart(
     log: bool = False,
 ) -> str:
     """Blocks over time before the band in which those lie that the model knows."""
-    with drawing(SIZE, escape(title), left=46, bottom=22) as (axes, drawn):
+    with drawing(SIZE, escape(title), left=46, right=18, bottom=22) as (axes, drawn):
         known = usual[~np.isnan(usual)]
         if len(known):
             axes.axhspan(*np.quantile(known, EDGES), color=LINE, linewidth=0, zorder=0)
