@@ -131,7 +131,7 @@ def test_another_set_point_has_settled_once_the_error_has_been_level_for_long_en
 
 def test_what_rose_for_long_must_be_level_for_as_long(detector: Detector) -> None:
     """Over any three days a slow rise looks level in the end."""
-    slowly = course(34, wear(34, 12, 34, 2.0))
+    slowly = course(65, wear(65, 12, 65, 3.0))
     assert measured(detector, slowly).kind is Kind.DEVELOPING
     level = course(40, wear(40, 12, 20, 1.2))
     assert measured(detector, level).kind is Kind.SETTLED
