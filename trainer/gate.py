@@ -122,6 +122,11 @@ class Figures:
     incidents: Mapping[str, Seen]
     lost: Sequence[str] = ()
 
+    @property
+    def scored_stream(self) -> Alarms | None:
+        """The newest stream, where anything of it was scored: all of it may be left out, as a week off."""
+        return self.stream if self.stream is not None and self.stream.windows else None
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -196,12 +201,13 @@ def _criteria(own: Figures, champion: Figures | None, settings: Gate) -> Iterato
     )
     yield from _incidents(own.incidents, champion.incidents)
     yield from _faults(own.faults, champion.faults, settings, relieved=_relieved(own, champion))
-    if champion.stream is None:  # for the reason see `_rate`
+    stream = champion.scored_stream
+    if stream is None:  # for the reason see `_rate`
         yield _alerts(Reason.ALERTS, "held-back rows", own.held_back, champion.held_back, settings)
     else:
-        yield _stream_rate(own.stream, champion.stream, settings)
+        yield _stream_rate(own.stream, stream, settings)
         if own.stream is not None:
-            yield _alerts(Reason.STREAM_ALERTS, "newest stream", own.stream, champion.stream, settings)
+            yield _alerts(Reason.STREAM_ALERTS, "newest stream", own.stream, stream, settings)
     yield _error(own, champion, settings)
 
 
@@ -240,7 +246,7 @@ def _rate(own: Figures, champion: Figures | None, settings: Gate) -> Criterion:
         margin = _rate_margin(before, settings)
         # A champion that is broken must not stay because its successor is not perfect at once.
         allowed = max(allowed, before.rate * STILL_BETTER)
-        if champion.stream is None:
+        if champion.scored_stream is None:
             allowed = min(allowed, before.rate + margin)
     return _lower(
         Reason.ALERT_RATE,
@@ -255,10 +261,9 @@ def _rate(own: Figures, champion: Figures | None, settings: Gate) -> Criterion:
 
 def _stream_rate(own: Alarms | None, champion: Alarms, settings: Gate) -> Criterion:
     what = "windows of the newest stream above the threshold"
-    if own is None or (not own.windows and champion.windows):
-        return _judged(Reason.STREAM_ALERT_RATE, what, Unit.SHARE, None, champion.rate, Verdict.WORSE)
-    if not champion.windows:
-        return _judged(Reason.STREAM_ALERT_RATE, what, Unit.SHARE, own.rate, None, Verdict.NOT_COMPARED)
+    if own is None or own.days < champion.days * LEAST_SCORED:
+        note = "it can score too little of it"
+        return _judged(Reason.STREAM_ALERT_RATE, what, Unit.SHARE, None, champion.rate, Verdict.WORSE, note)
     margin = _rate_margin(champion, settings)
     return _lower(Reason.STREAM_ALERT_RATE, what, Unit.SHARE, own.rate, champion.rate, margin)
 
@@ -316,10 +321,11 @@ def _faults(
     if own is None:
         yield _judged(Reason.FAULTS, what, Unit.SHARE, None, champion.found_there, Verdict.WORSE)
     elif champion.compared < LEAST_FAULTS:
-        verdict = Verdict.AS_GOOD if own.found > settings.faults_margin else Verdict.WORSE
+        least = max(settings.faults_margin, champion.found * STILL_FOUND)
+        verdict = Verdict.AS_GOOD if own.found > least else Verdict.WORSE
         note = f"{counted(champion.cases, 'fault')}, but the champion is mostly in alarm anyway"
-        least = _judged(Reason.FAULTS, what, Unit.SHARE, own.found, champion.found, verdict, note)
-        yield replace(least, allowed=settings.faults_margin)
+        found = _judged(Reason.FAULTS, what, Unit.SHARE, own.found, champion.found, verdict, note)
+        yield replace(found, allowed=least)
     else:
         margin = max(settings.faults_margin, 1 / champion.compared)
         allowed = max(0.0, champion.found_there - margin)

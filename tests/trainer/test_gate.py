@@ -347,3 +347,22 @@ def test_the_same_figures_give_the_same_decision_and_a_reason_that_stands_in_the
 @given(FIGURES, GATES)
 def test_no_challenger_replaces_one_that_says_the_same(it: Figures, gate: Gate) -> None:
     assert not decide(it, it, gate).promote
+
+
+def test_a_challenger_that_can_hardly_score_the_newest_stream_is_worse_however_calm_it_is() -> None:
+    champion = figures(stream=alarms(0.02, 2, windows=5_000, days=3.5))
+    decision = decide(figures(stream=alarms(windows=1, days=0.0007)), champion, GATE)
+    assert (decision.promote, decision.reason) == (False, Reason.STREAM_ALERT_RATE)
+
+
+def test_where_nothing_of_the_stream_counts_alarms_are_compared_by_held_back_rows() -> None:
+    nothing = alarms(windows=0)
+    champion = figures(held_back=alarms(), stream=nothing)
+    noisy = figures(held_back=alarms(0.0099, 30), stream=nothing, errors={"flow": 0.1})
+    assert decide(noisy, champion, GATE).reason is Reason.ALERT_RATE
+
+
+def test_with_few_faults_to_compare_by_a_blind_challenger_is_worse_all_the_same() -> None:
+    champion = figures(faults=Faults(cases=18, found=0.44, compared=8, found_there=1.0, delay=0.2))
+    blind = Faults(cases=18, found=0.12, compared=8, found_there=0.2, delay=0.2)
+    assert decide(figures(faults=blind, errors={"flow": 0.1}), champion, GATE).reason is Reason.FAULTS
