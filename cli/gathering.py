@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from config.policies import milliseconds
+from daemon.clock import now
 from registry import drifts
 from registry.champions import Registry
 from registry.drifts import Kind
@@ -15,11 +17,15 @@ if TYPE_CHECKING:
 
     from config import Settings
     from detector.history import History
+    from detector.pipeline import Champions
     from detector.scoring import Detector
     from registry.drifts import Drift
     from registry.requests import Request
     from trainer.composition import Stored
     from trainer.leaving_out import Suspected
+
+HOLDS_FOR = 3  # times that a measurement of drift may fail to come before the last one counts no more
+DAY = timedelta(days=1)  # if they come more often than that, or by hand
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +52,16 @@ def suspected(drift: Drift | None) -> tuple[Suspected, ...]:
     if drift is None or drift.kind is not Kind.DEVELOPING or drift.since is None:
         return ()
     return (Suspected(drift.since, None, drift.text, tuple(part.sensor for part in drift.sensors)),)
+
+
+def _counts(drift: Drift | None, champions: Champions, settings: Settings) -> bool:
+    """Whether what was found holds still: by the model that serves, and not long ago."""
+    if drift is None:
+        return False
+    every = settings.drift.every or DAY
+    champion = champions.fitted(drift.machine)
+    serves = champion is not None and champion.manifest.id == drift.model
+    return serves and abs(now() - drift.measured_at) <= milliseconds(HOLDS_FOR * max(every, DAY))
 
 
 def gather(settings: Settings, request: Request | None = None) -> Iterator[Gathered]:
@@ -85,7 +101,7 @@ def gather(settings: Settings, request: Request | None = None) -> Iterator[Gathe
                     store.history(name, (newest[name] or 0) - look_back),
                     store.alerted(name),
                     store.labels(name),
-                    suspected(found.get(name)),
+                    suspected(found.get(name)) if _counts(found.get(name), champions, settings) else (),
                 )
                 for name in names
             ]

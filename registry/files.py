@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
+import zipfile
+import zlib
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+# What reading arrays (`.npz`) raises where a file is damaged: a changed byte may ask for anything.
+UNREADABLE_ARRAYS = (
+    OSError, EOFError, ValueError, KeyError, MemoryError, NotImplementedError, RecursionError,
+    RuntimeError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 @contextmanager

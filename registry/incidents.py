@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import zipfile
-import zlib
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ import msgspec
 import numpy as np
 
 from detector.history import History
-from registry.files import write_whole
+from registry.files import UNREADABLE_ARRAYS, write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -159,6 +158,6 @@ def _read(file: Path) -> Incident:
         history = History(head.machine, head.sensors, at, values)
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, KeyError, EOFError, RecursionError, zipfile.BadZipFile, zlib.error) as error:
+    except UNREADABLE_ARRAYS as error:
         raise DamagedIncident(f"{file}: is no incident that can be read: {error}") from error
     return Incident(head.start, head.end, head.code, head.note, history)

@@ -233,7 +233,7 @@ def _part(one: Stored, manifest: Manifest | None, settings: Settings, memory: Hi
         remembered=len(whole) - len(history),
         stuck=stuck,
         history=usable,
-        vouched=vouched(usable.at, one.labels, margin),
+        vouched=vouched(usable.at, one.labels, one.alerted, margin),
         left_out={reason: int(rows.sum()) for reason, rows in reasons.items()},
         alerted_lately=float(reasons[LeftOut.ALERT][day].mean()) if day.any() else 0.0,
         lately=whole.rows(lately),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import zipfile
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from hashlib import sha256
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from registry.files import write_whole
+from registry.files import UNREADABLE_ARRAYS, write_whole
 from trainer.drift_blocks import Course
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def read(state_dir: Path, machine: str) -> Followed | None:
                 Course(*(file[f"{part}_{field.name}"] for field in fields(Course)))
                 for part in ("usual", "newest")
             )
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+    except UNREADABLE_ARRAYS:
         return None
     return Followed(about, usual, newest) if about.machine == machine else None
 

@@ -71,7 +71,7 @@ def left_out(
     """
     found = {reason: inside(at, _spans(labels, kind, settle)) for kind, reason in OF_LABELS.items()}
     found[LeftOut.NOT_RUNNING] = ~running
-    forgiven = vouched(at, labels, margin)
+    forgiven = vouched(at, labels, alerted, margin)
     found[LeftOut.ALERT] = inside(at, alerted, margin) & ~forgiven
     found[LeftOut.SUSPECTED] = inside(at, ((one.start, one.end) for one in suspected)) & ~forgiven
     taken = np.zeros(len(at), np.bool_)
@@ -88,10 +88,21 @@ def _spans(labels: Sequence[Label], kind: LabelKind, settle: int) -> Iterator[Sp
             yield label.start, None if label.end is None else label.end + after
 
 
-def vouched(at: NDArray[np.int64], labels: Sequence[Label], margin: int) -> NDArray[np.bool_]:
-    """The rows that somebody called normal by calling an alert false, with those around it, shape (N,)."""
-    false = ((label.start, label.end) for label in labels if label.kind is LabelKind.FALSE_ALARM)
-    return inside(at, false, margin)
+def vouched(
+    at: NDArray[np.int64], labels: Sequence[Label], alerted: Sequence[Span], margin: int
+) -> NDArray[np.bool_]:
+    """The rows that somebody called normal by calling an alert false, with those around it, shape (N,).
+
+    Of what is around, not what belongs to another alert: nobody has called that one false.
+    """
+    false = [(label.start, label.end) for label in labels if label.kind is LabelKind.FALSE_ALARM]
+    others = [span for span in alerted if not any(_meet(span, one) for one in false)]
+    return inside(at, false) | (inside(at, false, margin) & ~inside(at, others, margin))
+
+
+def _meet(one: Span, other: Span) -> bool:
+    (start, end), (first, last) = one, other
+    return (last is None or start <= last) and (end is None or first <= end)
 
 
 def inside(at: NDArray[np.int64], spans: Iterable[Span], margin: int = 0) -> NDArray[np.bool_]:

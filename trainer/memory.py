@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import zipfile
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
 from detector.history import History
+from registry.files import UNREADABLE_ARRAYS
 from trainer.blocks import choose, cut, length, regimes, shares, spread_out
 
 if TYPE_CHECKING:
@@ -72,5 +72,5 @@ def read(bundle: Path) -> tuple[History, ...]:
                 )
                 for number, one in enumerate(machines)
             )
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+    except UNREADABLE_ARRAYS:
         return ()

@@ -49,3 +49,13 @@ def test_a_training_remembers_its_history(tmp_path: Path) -> None:
     (one,) = memory.read(tmp_path)
     np.testing.assert_array_equal(one.values, pump(300).values)
     np.testing.assert_array_equal(one.values, made.remembered[0].values)
+
+
+def test_whatever_bytes_of_a_memory_are_changed_reading_it_raises_nothing(tmp_path: Path) -> None:
+    random, content = np.random.default_rng(1), np.frombuffer(memory.pack([pump(50)]), np.uint8)
+    for _ in range(300):
+        damaged = content.copy()
+        places = random.integers(0, len(content), random.integers(1, 4))
+        damaged[places] = random.integers(0, 256, len(places))
+        (tmp_path / memory.FILE).write_bytes(damaged.tobytes())
+        memory.read(tmp_path)
