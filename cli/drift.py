@@ -48,7 +48,7 @@ def drift(
     *,
     as_json: bool,
 ) -> None:
-    r"""Say which machines have changed slowly, and how.
+    """Say which machines have changed slowly, and how.
 
     Compares what was stored since a machine's model was made with what the model knows. The daemon does so
     by itself (drift.every). With files of HISTORY it looks into those instead.
@@ -59,7 +59,7 @@ def drift(
     developing  the model's error has grown and is not level yet: perhaps a fault
     settled     the error has grown and has been level since: another normal
     unknown     too little is known
-    """
+    """  # noqa: D301 - click keeps lines below a backspace as they are
     need_trainer("drift")
     from daemon.opening import StoreError
 

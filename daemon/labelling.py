@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 # Columns as the fields of `Label`.
 READ = "SELECT machine, kind, start, end, noted_at, by, note, code, alert FROM labels"
-WRITE = (
+WRITE = (  # what is not said anew, such as who it was, stays
     "INSERT INTO labels VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
-    "ON CONFLICT DO UPDATE SET end = excluded.end, noted_at = excluded.noted_at, by = excluded.by, "
-    "note = excluded.note, code = excluded.code, alert = excluded.alert"
+    "ON CONFLICT DO UPDATE SET end = excluded.end, noted_at = excluded.noted_at, "
+    "by = iif(excluded.by = '', by, excluded.by), note = iif(excluded.note = '', note, excluded.note), "
+    "code = iif(excluded.code = '', code, excluded.code), alert = coalesce(excluded.alert, alert)"
 )
-CLOSE = "UPDATE labels SET end = max(start, ?) WHERE alert = ? AND end IS NULL"
 DELETE = "DELETE FROM labels WHERE machine = ? AND kind = ? AND start = ?"
 
 

@@ -42,3 +42,12 @@ def test_a_label_that_holds_no_longer_is_gone(tmp_path: Path) -> None:
     store.commit(Transaction(unlabelled=[("press", LabelKind.OFF, 1_000), ("press", LabelKind.OFF, 7)]))
     assert store.labels("press") == [INCIDENT]
     store.close()
+
+
+def test_what_is_not_said_anew_of_a_label_stays(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store.sqlite")
+    store.commit(Transaction(labels=[INCIDENT]))
+    bare = Label("press", LabelKind.CONFIRMED, 500, 950, 2_000)
+    store.commit(Transaction(labels=[bare]))
+    assert store.labels("press") == [msgspec.structs.replace(INCIDENT, end=950, noted_at=2_000)]
+    store.close()
