@@ -19,9 +19,12 @@ READ = "SELECT machine, kind, start, end, noted_at, by, note, code, alert FROM l
 WRITE = (  # what is not said anew, such as who it was, stays
     "INSERT INTO labels VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
     "ON CONFLICT DO UPDATE SET end = excluded.end, noted_at = excluded.noted_at, "
-    "by = iif(excluded.by = '', by, excluded.by), note = iif(excluded.note = '', note, excluded.note), "
-    "code = iif(excluded.code = '', code, excluded.code), alert = coalesce(excluded.alert, alert)"
+    "by = iif(excluded.by = '', labels.by, excluded.by), "
+    "note = iif(excluded.note = '', labels.note, excluded.note), "
+    "code = iif(excluded.code = '', labels.code, excluded.code), "
+    "alert = coalesce(excluded.alert, labels.alert)"
 )
+CLOSE = "UPDATE labels SET end = max(start, ?) WHERE alert = ? AND end IS NULL"
 DELETE = "DELETE FROM labels WHERE machine = ? AND kind = ? AND start = ?"
 
 
