@@ -20,6 +20,7 @@ SETTLING = 600_000  # milliseconds after a start without turns that nobody asked
 LEAST_APART = (
     3_600_000  # milliseconds from a line's turn to the next for drift: it must have been seen to help
 )
+LEARNING_APART = 600_000  # milliseconds for a first bundle: what was refused needs other readings
 MOST_LINES = 500  # in one request; the others follow
 
 
@@ -113,10 +114,9 @@ def _at(last: int, interval: timedelta, past: Past, facts: Facts, settings: Retr
 
 def _asked(request: Request, past: Past, facts: Facts) -> int:
     """When what no person asked for may begin, failures aside."""
-    if request.by is By.LEARNING:
-        return request.at
-    apart = past.began_at + LEAST_APART if past.began_at else 0
-    return max(apart, _settled(facts, timedelta.max))
+    learning = request.by is By.LEARNING
+    apart = past.began_at + (LEARNING_APART if learning else LEAST_APART) if past.began_at else 0
+    return max(apart, request.at if learning else _settled(facts, timedelta.max))
 
 
 def _settled(facts: Facts, interval: timedelta) -> int:

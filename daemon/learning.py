@@ -100,6 +100,8 @@ class Learning:
         """
         if not self.settings.learning.enabled:
             return msgspec.structs.replace(champions, provisional={}, learning=False)
+        if known is None:
+            self._clear()
         provisional = dict(self._read()) if known is None else known.provisional
         kept = {name: each for name, each in provisional.items() if champions.fitted(name) is None}
         for name in provisional.keys() - kept.keys():
@@ -129,13 +131,12 @@ class Learning:
         champions = pipeline.champions
         name = next(self._round, None)
         if name is None:
-            self._begin_round(pipeline)
-            return None
-        learner = self._learners.setdefault(name, Learner())
+            return self._begin_round(pipeline)
         extent = self._store.extent(name, self._enough())
         if extent is None or champions.fitted(name) is not None:
-            self._forget(name)
+            self._forget(name, champions)
             return None
+        learner = self._learners.setdefault(name, Learner())
         learner.extent = extent
         if self._due(learner):
             learner.fitted = extent
@@ -176,20 +177,35 @@ class Learning:
         for learner in self._learners.values():
             learner.fitted, learner.told = (0, 0, 0), -1
 
-    def _begin_round(self, pipeline: Pipeline) -> None:
-        """Asks for a bundle if there is enough for one, and begins to look at all machines anew."""
+    def _begin_round(self, pipeline: Pipeline) -> Champions | None:
+        """Asks for a bundle if there is enough for one, and begins to look at all machines anew.
+
+        Returns:
+            Champions without the detectors of machines that are followed no longer, if there are any.
+        """
         now = time.monotonic()
         if now < self._next_round:
-            return
+            return None
         self._next_round = now + ROUND
-        champions = pipeline.champions
-        learning = [each.name for each in pipeline.machines() if champions.fitted(each.name) is None]
+        followed = [each.name for each in pipeline.machines()]
+        champions = self._without(pipeline.champions.provisional.keys() - {*followed}, pipeline.champions)
+        learning = [name for name in followed if champions.fitted(name) is None]
         for name in self._learners.keys() - {*learning}:
-            self._forget(name)
+            self._forget(name, champions)
         self._round = iter(learning)
         ready = [name for name in learning if self._ready(name, champions)]
         if ready and self.settings.learning.auto and now >= self._again_at:
             self._have_trained(ready, champions)
+        return champions if champions is not pipeline.champions else None
+
+    def _without(self, gone: set[str], champions: Champions) -> Champions:
+        """The champions without the provisional detectors of some machines."""
+        if not gone:
+            return champions
+        for name in gone:
+            self._drop(name)
+        kept = {name: each for name, each in champions.provisional.items() if name not in gone}
+        return msgspec.structs.replace(champions, provisional=kept)
 
     def _ready(self, name: str, champions: Champions) -> bool:
         learner = self._learners.get(name)
@@ -203,10 +219,8 @@ class Learning:
             return
         self._again_at = time.monotonic() + self._pause
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
-        kinds = {
-            champions.provisional[name].manifest.sensors for name in ready if name in champions.provisional
-        }
-        # Machines of one kind share a bundle; a mixed lot cannot.
+        # Machines of one kind share a bundle; a mixed lot cannot, of which some still learn.
+        kinds = {each.manifest.sensors for each in champions.provisional.values()}
         machines: tuple[str | None, ...] = (None,) if len(kinds) == 1 else tuple(ready)
         taken = self._ask(machines, "there are readings enough for a first bundle")
         if not taken:
@@ -293,18 +307,27 @@ class Learning:
         except OSError as error:
             structlog.get_logger().warning("provisional_unwritten", file=str(path), reason=str(error))
 
-    def _forget(self, name: str) -> None:
-        if self._learners.pop(name, None) is not None:
-            self._drop(name)
+    def _forget(self, name: str, champions: Champions) -> None:
+        if self._learners.pop(name, None) is None:
+            return
+        self._drop(name)
+        if champions.fitted(name) is not None:  # a bundle has come, so that the next may come as well
             self._pause, self._again_at = PAUSE, 0.0
 
+    def _clear(self) -> None:
+        """Deletes the files of machines of which nothing is stored any more."""
+        known = {self._path(name) for name in self._store.machines()}
+        for path in {*self._folder.glob("*")} - known:
+            self._unlink(path)
+
     def _drop(self, name: str) -> None:
+        self._unlink(self._path(name))
+
+    def _unlink(self, path: Path) -> None:
         try:
-            self._path(name).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
         except OSError as error:
-            structlog.get_logger().warning(
-                "provisional_unwritten", file=str(self._path(name)), reason=str(error)
-            )
+            structlog.get_logger().warning("provisional_unwritten", file=str(path), reason=str(error))
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{blake2b(name.encode(), digest_size=16).hexdigest()}.json"

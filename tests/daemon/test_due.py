@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.training import Retrain
-from daemon.due import LEAST_APART, MOST_LINES, SETTLING, Facts, due, next_at
+from daemon.due import LEARNING_APART, LEAST_APART, MOST_LINES, SETTLING, Facts, due, next_at
 from registry.ledger import FIRST_PAUSE, LONGEST_PAUSE, Book, Past, backoff
 from registry.requests import By, Request
 
@@ -87,8 +87,12 @@ def test_what_is_asked_for_a_machine_concerns_the_line_that_serves_it() -> None:
     assert (found.machines, found.own) == (("mill",), True)
 
 
-def test_turns_for_drift_lie_an_hour_apart_and_a_command_waits_for_nothing() -> None:
-    for by, at in ((By.DRIFT, NOON - 1000 + LEAST_APART), (By.COMMAND, NOON)):
+def test_turns_for_drift_and_learning_lie_apart_and_a_command_waits_for_nothing() -> None:
+    for by, at in (
+        (By.DRIFT, NOON - 1000 + LEAST_APART),
+        (By.LEARNING, NOON - 1000 + LEARNING_APART),
+        (By.COMMAND, NOON),
+    ):
         asked = facts(None, Request(by, "", NOON), shared=Past(NOON - 1000, 1.0))
         assert next_at(NOON, asked, Retrain()) == at
 

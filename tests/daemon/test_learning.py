@@ -113,6 +113,36 @@ def test_it_is_asked_for_again_after_ever_longer_pauses(new_plant: Callable[...,
         assert len(here.asked) == before + 1
 
 
+def test_a_machine_of_which_nothing_is_stored_does_not_shorten_the_pauses(
+    new_plant: Callable[..., Plant],
+) -> None:
+    here = new_plant()
+    here.send("press", 0, 301)
+    here._hear("ghost", 1)
+    here.pass_time(50)
+    assert len(here.asked) == 1
+
+
+def test_a_bundle_that_came_lets_the_next_be_asked_for_at_once(new_plant: Callable[..., Plant]) -> None:
+    here = new_plant()
+    here.send("press", 0, 301)
+    here.send("press-2", 0, 301)
+    here.pass_time()
+    own = {"press": here.pipeline.champions.provisional["press"]}
+    here.pipeline.swap(here.learning.over(Champions(own=own), here.pipeline.champions), lambda *_: ())
+    here.pass_time()
+    assert len(here.asked) == 2
+
+
+def test_while_machines_of_another_kind_learn_no_bundle_is_shared(new_plant: Callable[..., Plant]) -> None:
+    here = new_plant()
+    here.send("mill", 0, 100, plant.SENSORS[:2])
+    here.pass_time()
+    here.send("press", 0, 301)
+    here.pass_time()
+    assert [machines for machines, _ in here.asked] == [("press",)]
+
+
 def test_machines_of_different_kinds_get_bundles_of_their_own(new_plant: Callable[..., Plant]) -> None:
     here = new_plant(at_least="4min")
     here.send("press", 0, 301)
@@ -188,6 +218,34 @@ def test_a_machine_with_a_bundle_learns_no_longer(new_plant: Callable[..., Plant
     assert champions.provisional == {}
     assert list((tmp_path / FOLDER).iterdir()) == []
     assert here.learning.progress("press", champions) is None
+
+
+def test_nothing_is_kept_of_machines_that_are_forgotten(
+    new_plant: Callable[..., Plant], tmp_path: Path
+) -> None:
+    here = new_plant()
+    here.send("press", 0, 100)
+    here.send("mill", 0, 100)
+    here.pass_time()
+    here.pipeline.forget("mill", 0)
+    here.store.commit(Transaction(forgotten={"mill"}))
+    here.pass_time()
+    assert {*here.pipeline.champions.provisional} == {"press"}
+    assert len([*(tmp_path / FOLDER).iterdir()]) == 1
+
+
+def test_what_was_fitted_for_machines_that_the_store_does_not_know_is_deleted_at_the_start(
+    new_plant: Callable[..., Plant], tmp_path: Path
+) -> None:
+    here = new_plant()
+    here.send("press", 0, 100)
+    here.pass_time()
+    (file,) = (tmp_path / FOLDER).iterdir()
+    here.store.commit(Transaction(forgotten={"press"}))
+    file.with_suffix(".partial").touch()
+    here.begin()
+    assert here.pipeline.champions.provisional == {}
+    assert [*(tmp_path / FOLDER).iterdir()] == []
 
 
 def test_a_thousand_machines_are_looked_at_one_at_a_time(new_plant: Callable[..., Plant]) -> None:
