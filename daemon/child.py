@@ -95,9 +95,9 @@ class Child:
                 stderr=self._errors,
                 start_new_session=True,
             )
-        except OSError:
+        except (OSError, ValueError) as error:  # the latter of what no command line can hold
             self._close()
-            raise
+            raise OSError(str(error)) from error
         with suppress(OSError):  # priority is a courtesy
             os.setpriority(os.PRIO_PROCESS, self._process.pid, LOWEST_PRIORITY)
             os.sched_setscheduler(self._process.pid, os.SCHED_IDLE, os.sched_param(0))

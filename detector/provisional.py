@@ -44,6 +44,8 @@ TAILS = (0.005, 0.995)
 APART = 5.15  # standard deviations of a normal distribution between them
 SELDOM = 0.1  # share of rows below which a sensor's values are too few
 
+LARGEST = 1e100  # a measurement; computing with larger ones, they become infinite
+
 
 class Provisional(Detector):
     """Judges windows by the sensor that is furthest from its median, and by limits."""
@@ -138,12 +140,14 @@ def fit(
     if alerted is not None and alerted.any() and 2 * np.count_nonzero(alerted) < len(alerted):
         history = history.rows(~alerted)
     rows = merged(history.select(sensors), grid)
-    seen = np.isfinite(rows.values).sum(axis=0)
+    # What some controllers send in place of a value is the largest number that there is.
+    measured = np.where(np.abs(rows.values) <= LARGEST, rows.values, np.nan)
+    seen = np.isfinite(measured).sum(axis=0)
     kept = seen >= max(1.0, SELDOM * len(rows))
     if not len(rows) or not kept.any():
         return None
     sensors = tuple(name for name, keeps in zip(sensors, kept.tolist(), strict=True) if keeps)
-    values = rows.values[:, kept]
+    values = measured[:, kept]
     offset, scale = usual(values)
     scale = np.where(seen[kept] >= least, scale, _wide(offset))
     return Manifest(

@@ -65,8 +65,13 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
             raise ValueError("machines: must name one, or be left out for all")
         if self.own and (self.machines is None or None in self.machines):
             raise ValueError("own: must come with the names of machines")
-        if len(self.reason) > MOST_CHARACTERS:
-            msgspec.structs.force_setattr(self, "reason", self.reason[: MOST_CHARACTERS - 1] + "…")
+        for name in self.machines or ():
+            if name is not None and not name.isprintable():
+                raise ValueError(f"machines: must be names of machines, got {name!r}")
+        reason = "".join(each if each.isprintable() else " " for each in self.reason)
+        if len(reason) > MOST_CHARACTERS:
+            reason = reason[: MOST_CHARACTERS - 1] + "…"
+        msgspec.structs.force_setattr(self, "reason", reason)
 
 
 def added(requests: Iterable[Request], request: Request) -> tuple[Request, ...] | None:

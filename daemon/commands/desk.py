@@ -10,7 +10,7 @@ import msgspec
 
 from daemon.clock import now
 from daemon.commands.addressing import Addressing
-from daemon.commands.command import Outside
+from daemon.commands.command import Command, Outside
 from daemon.commands.executing import Executor
 from daemon.commands.outside import Models
 from daemon.commands.reading import Reason, Refused, read
@@ -45,7 +45,8 @@ class Desk:
     acknowledged after it. What it changes elsewhere cannot be undone if the step's commit fails: it is
     first written down, and obeyed at the next tick, like what came from the command line.
 
-    A message that is delivered again is known by its digest, and answered as before.
+    A message that is delivered again is known by its digest, and answered as before: of a requester by its
+    `ref`, else by the number that the broker has given it, as the same words may be meant anew.
     """
 
     def __init__(self, addressing: Addressing, store: Store, executor: Executor, tally: Tally) -> None:
@@ -70,7 +71,7 @@ class Desk:
         if isinstance(command, Refused):
             self._answer(self._executor.refuse(command, machine), message.reply, transaction)
             return []
-        digest = blake2b(message.topic.encode() + b"\0" + message.payload, digest_size=16).hexdigest()
+        digest = _digest(message, command)
         if (message.again or command.ref is not None) and self._known(digest, message, machine, transaction):
             return []
         if isinstance(command, Outside):
@@ -132,3 +133,9 @@ class Desk:
         transaction.answers.append(
             Outgoing(topic, content, retain=False, correlation=correlation, answer=True)
         )
+
+
+def _digest(message: Message, command: Command) -> str:
+    number = message.mid if command.ref is None else ""
+    content = f"{message.topic}\0{number}\0".encode() + message.payload
+    return blake2b(content, digest_size=16).hexdigest()

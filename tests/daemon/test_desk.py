@@ -19,13 +19,14 @@ from daemon.intake import Message
 from daemon.store import Store
 from daemon.tally import Tally
 from daemon.transaction import Transaction
+from detector.modes import Mode
 from detector.pipeline import Champions, Pipeline
 from detector.reading import Reading
 from registry.champions import Registry
 from tests import plant
 
 FIRST, SECOND, THIRD = (f"2025-01-0{n}T09-00-00Z-000{n}" for n in (1, 2, 3))
-SHARED = "anomalyd/command"
+SHARED, PRESS = "anomalyd/command", "anomalyd/press/command"
 Take = Callable[[Message], list[dict[str, Any]]]
 
 
@@ -68,8 +69,8 @@ def desk(store: Store, registry: Registry, asked: list[tuple[str | None, str]]) 
     return desk_of(Settings(), store, registry, Tally(time.monotonic), ask=ask)
 
 
-def message(topic: str, command: dict[str, Any], *, again: bool = False) -> Message:
-    return Message(topic, json.dumps(command).encode(), 0, 1, 1, 1, again=again)
+def message(topic: str, command: dict[str, Any], *, again: bool = False, mid: int = 1) -> Message:
+    return Message(topic, json.dumps(command).encode(), 0, 1, mid, 1, again=again)
 
 
 def told(transaction: Transaction) -> list[dict[str, Any]]:
@@ -169,3 +170,15 @@ def test_a_bundle_of_another_line_is_not_promoted_on_a_machines_topic(
     take(desk, store, pipeline, message("anomalyd/press/command", {"command": "promote", "bundle": FIRST}))
     assert tick(desk, store, pipeline)[0]["reason"] == "topic"
     assert registry.champion_of(None) == THIRD
+
+
+def test_the_same_words_meant_anew_are_obeyed_though_they_had_to_be_delivered_again(
+    desk: Desk, store: Store, pipeline: Pipeline
+) -> None:
+    off = {"command": "off"}
+    take(desk, store, pipeline, message(PRESS, off, mid=1))
+    take(desk, store, pipeline, message(PRESS, {"command": "running"}, mid=2))
+    take(desk, store, pipeline, message(PRESS, off, mid=3, again=True))
+    machine = pipeline.machine("press")
+    assert machine is not None
+    assert machine.operation.mode is Mode.OFF

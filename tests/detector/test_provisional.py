@@ -206,3 +206,17 @@ def test_a_bundle_goes_before_it() -> None:
     assert champions.of("mill") is champions.provisional["mill"]
     assert champions.all() == [own]
     assert champions.fitted("mill") is None
+
+
+@pytest.mark.parametrize("value", [1.7976931348623157e308, -1.7e308, 1e300, math.inf])
+def test_a_number_that_stands_for_no_value_is_none(value: float) -> None:
+    rows = history()
+    rows.values[::2, 0] = value
+    made = fitted(rows)
+    assert made is not None
+    assert made.sensors == SENSORS
+    assert abs(made.scaler.offset[0] - 40) < 1
+    rows.values[:, 0] = value
+    alone = fitted(rows)
+    assert alone is not None
+    assert alone.sensors == SENSORS[1:]

@@ -113,3 +113,9 @@ def test_requests_of_one_asker_for_one_reason_merge() -> None:
 
 def test_a_long_reason_is_cut() -> None:
     assert Request(reason="a" * 10_000).reason == "a" * (MOST_CHARACTERS - 1) + "…"
+
+
+def test_a_reason_is_a_line_that_a_command_can_hold() -> None:
+    assert Request(reason="a\0b\nc").reason == "a b c"
+    with pytest.raises(ValueError, match="machines: must be names of machines"):
+        Request(machines=("a\0b",), own=True)
