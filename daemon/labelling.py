@@ -53,6 +53,18 @@ def close(database: sqlite3.Connection, closed: Iterable[tuple[str, int]]) -> No
     database.executemany(CLOSE, [(at, alert) for alert, at in closed])
 
 
+def count(database: sqlite3.Connection, machine: str) -> int:
+    """How many labels a machine has."""
+    number: int = database.execute("SELECT count(*) FROM labels WHERE machine = ?", (machine,)).fetchone()[0]
+    return number
+
+
+def has(database: sqlite3.Connection, machine: str, kind: LabelKind, start: int) -> bool:
+    """Whether there is a label of this machine, kind and start."""
+    query = "SELECT 1 FROM labels WHERE machine = ? AND kind = ? AND start = ?"
+    return database.execute(query, (machine, kind, start)).fetchone() is not None
+
+
 def read(database: sqlite3.Connection, machine: str | None) -> list[Label]:
     """The labels of a machine, or with None of all, in order of time."""
     rows = database.execute(READ + " WHERE ?1 IS NULL OR machine = ?1 ORDER BY start, kind", (machine,))

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from daemon.integrity import Damage
     from daemon.transaction import Transaction
-    from detector.labels import Label
+    from detector.labels import Label, LabelKind
 
 NEW_MACHINE = (
     "INSERT INTO machines (id, name, heard_at) SELECT 1 + ifnull(max(machine), 0), ?, ? FROM numbers"
@@ -475,6 +475,14 @@ class Store:
             sqlite3.Error: The file cannot be read.
         """
         return labelling.read(self._database, machine)
+
+    def label_count(self, machine: str) -> int:
+        """How many labels a machine has; raises `sqlite3.Error` if the file cannot be read."""
+        return self._surviving(lambda: labelling.count(self._database, machine))
+
+    def has_label(self, machine: str, kind: LabelKind, start: int) -> bool:
+        """Whether there is a label of this machine, kind and start; raises `sqlite3.Error`."""
+        return self._surviving(lambda: labelling.has(self._database, machine, kind, start))
 
     def alerts_named(self, machine: str, begin: str) -> list[tuple[str, int, int | None]]:
         """Ids, starts and ends of a machine's alerts whose id begins so; an end of None: still open."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from daemon.commands.table import Row
+    from daemon.commands.table import Filed, Row
     from daemon.decoding import Refusal
     from daemon.publisher import Outgoing
     from detector.labels import Label, LabelKind
@@ -37,7 +37,7 @@ class Transaction:
             and start.
         unlabelled: Machines, kinds and starts of labels that hold no longer.
         filed: Commands that came by MQTT.
-        settled: Numbers of commands that waited in the store, and their answers.
+        settled: Numbers of commands that waited in the store, their answers, and what is kept of them.
         answers: What is published once all this is stored, and not kept.
     """
 
@@ -58,7 +58,7 @@ class Transaction:
     labels: list[Label] = field(default_factory=list)
     unlabelled: list[tuple[str, LabelKind, int]] = field(default_factory=list)
     filed: list[Row] = field(default_factory=list)
-    settled: list[tuple[int, bytes]] = field(default_factory=list)
+    settled: list[tuple[int, bytes, Filed]] = field(default_factory=list)
     answers: list[Outgoing] = field(default_factory=list)
 
     def empty(self) -> bool:

@@ -105,7 +105,7 @@ class Desk:
                 content = self._answer(answer, row.content.reply, transaction)
             else:
                 content = msgspec.json.encode(answer)
-            transaction.settled.append((row.number, content))
+            transaction.settled.append((row.number, content, Filed(digest=row.content.digest)))
         return events
 
     def _known(self, digest: str, message: Message, machine: str | None, transaction: Transaction) -> bool:

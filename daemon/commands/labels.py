@@ -68,7 +68,7 @@ def enter(command: ImportLabels, scene: Scene) -> tuple[str, str]:
 def drop(command: DropLabel, scene: Scene) -> tuple[str, str]:
     """Takes a label away."""
     machine, start = scene.known(scene.machine), milliseconds_of("from", command.start)
-    there = any((label.kind, label.start) == (command.kind, start) for label in scene.store.labels(machine))
+    there = scene.store.has_label(machine, command.kind, start)
     scene.transaction.unlabelled.append((machine, command.kind, start))
     text = f"{machine} has no label {command.kind} from {iso(start)}"
     return (DONE, f"{text} any longer") if there else (ALREADY, text)
@@ -93,7 +93,9 @@ def _whose(entry: Entry, place: int, scene: Scene) -> str:
 
 
 def _check_room(labels: list[Label], machine: str, scene: Scene) -> None:
-    if len(scene.store.labels(machine)) + len(labels) > MOST:
+    most = MOST - len(labels) - scene.store.label_count(machine)
+    added = scene.transaction.labels  # by other commands of this step; those of a machine are seldom counted
+    if len(added) > most and sum(label.machine == machine for label in added) > most:
         raise RefusedError(Reason.TOO_MANY, f"{machine} would have more than {MOST} labels; drop some first")
 
 

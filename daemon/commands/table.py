@@ -63,9 +63,11 @@ def write(database: sqlite3.Connection, rows: Iterable[Row]) -> None:
     )
 
 
-def settle(database: sqlite3.Connection, answers: Iterable[tuple[int, bytes]]) -> None:
-    """Notes the answers to these numbers."""
-    database.executemany("UPDATE commands SET answer = ?2 WHERE id = ?1 AND answer IS NULL", list(answers))
+def settle(database: sqlite3.Connection, answers: Iterable[tuple[int, bytes, Filed]]) -> None:
+    """Notes the answers to these numbers; of the commands only that is kept which is asked for again."""
+    found = [(number, answer, msgspec.json.encode(kept)) for number, answer, kept in answers]
+    query = "UPDATE commands SET answer = ?2, content = ?3 WHERE id = ?1 AND answer IS NULL"
+    database.executemany(query, found)
 
 
 def waiting(database: sqlite3.Connection, most: int) -> list[Row]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,12 +14,14 @@ import pytest
 
 from config import Settings
 from config.policies import alert_policy, stream_policy
+from daemon.commands import labels
 from daemon.commands.desk import Desk, desk_of
 from daemon.commands.table import Filed, Row
 from daemon.intake import Message
 from daemon.store import Store
 from daemon.tally import Tally
 from daemon.transaction import Transaction
+from detector.labels import Label, LabelKind
 from detector.modes import Mode
 from detector.pipeline import Champions, Pipeline
 from detector.reading import Reading
@@ -192,3 +195,34 @@ def test_a_machine_that_was_never_heard_is_not_retrained(
     (answer,) = tick(desk, store, pipeline)
     assert (answer["done"], answer["reason"]) == (False, "unknown_machine")
     assert "did you mean press?" in answer["text"]
+
+
+def test_commands_of_one_step_share_the_room_for_labels(
+    desk: Desk, store: Store, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(labels, "MOST", 3)
+    store.commit(Transaction(labels=[Label("press", LabelKind.EXCLUDED, 1_000, 2_000, 1)]))
+    transaction = Transaction(labels=[Label("pump", LabelKind.EXCLUDED, at, at + 1, 1) for at in range(9)])
+    for start in (3, 5, 7):
+        exclude = {"command": "exclude", "from": start, "to": start + 1}
+        desk.take(message(PRESS, exclude, mid=start), pipeline, transaction)
+    assert [answer["reason"] for answer in told(transaction)] == ["done", "done", "too_many"]
+
+
+def test_a_label_is_dropped_once(desk: Desk, store: Store, pipeline: Pipeline) -> None:
+    store.commit(Transaction(labels=[Label("press", LabelKind.EXCLUDED, 1_000, 2_000, 1)]))
+    drop = {"command": "unlabel", "kind": "excluded", "from": 1}
+    answers = [take(desk, store, pipeline, message(PRESS, drop, mid=mid)) for mid in (1, 2)]
+    assert [answer["reason"] for (answer,) in answers] == ["done", "already"]
+
+
+def test_of_a_command_that_was_obeyed_only_its_answer_and_its_digest_are_kept(
+    desk: Desk, store: Store, pipeline: Pipeline, tmp_path: Path
+) -> None:
+    take(desk, store, pipeline, message(SHARED, {"command": "retrain", "reason": "much " * 90}))
+    (answer,) = tick(desk, store, pipeline)
+    with sqlite3.connect(store.path) as database:
+        ((content, kept),) = database.execute("SELECT content, answer FROM commands").fetchall()
+    database.close()
+    assert list(json.loads(content)) == ["digest"]
+    assert json.loads(kept) == answer
