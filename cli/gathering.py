@@ -87,14 +87,15 @@ def gather(settings: Settings, request: Request | None = None) -> Iterator[Gathe
     try:
         asked = (request.machines if request else None) or ()
         own = {*champions.own, *(asked if request and request.own else ())}
-        wanted = {name if name in own else None for name in asked}
         newest = {name: store.newest(name) for name in store.machines()}
+        known = {None, *newest, *champions.own}  # a name that is spelt wrong asks for nothing
+        wanted = {name if name in own else None for name in asked if name in known}
         lines: dict[str | None, list[str]] = {}
         for name, at in newest.items():
             if at is not None:
                 lines.setdefault(name if name in own else None, []).append(name)
         for machine, names in lines.items():
-            if wanted and machine not in wanted:
+            if asked and machine not in wanted:
                 continue
             stored = [
                 Stored(

@@ -97,7 +97,8 @@ def retrain(
         if request.by is By.FILE:
             file.done()
         if not turns and not as_json:
-            click.echo("no reading is stored yet; the daemon stores them: anomalyd run")
+            whose = f" of {', '.join(machines)}" if machines else ""
+            click.echo(f"no reading{whose} is stored yet; the daemon stores them: anomalyd run")
     except MemoryError as error:
         raise CommandError(Exit.MEMORY, out_of_memory(settings.retrain.max_memory)) from error
     except StoreError as error:

@@ -316,7 +316,8 @@ def _faults(
     """
     if champion is None:
         return
-    what, late = "synthetic faults found", "their mean delay, as a share of the longest"
+    what = "synthetic faults found"
+    late = "mean delay of synthetic faults, as a share of the longest"
     note = f"{counted(champion.compared, 'fault')} in rows in which the champion is calm"
     if own is None:
         yield _judged(Reason.FAULTS, what, Unit.SHARE, None, champion.found_there, Verdict.WORSE)

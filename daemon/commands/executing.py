@@ -18,6 +18,7 @@ from daemon.commands.command import (
     Maintenance,
     Off,
     Outside,
+    Retrain,
     Running,
     Shelve,
     Unshelve,
@@ -63,6 +64,8 @@ class Executor:
         if scene.machine is None and command.where == "machine":
             text = f"{name_of(command)} is about one machine: send it on commands.topic"
             raise RefusedError(Reason.TOPIC, text)
+        if isinstance(command, Retrain) and scene.machine is not None:
+            scene.known(scene.machine)
         if isinstance(command, FalseAlarm | Confirmed | Exclude):
             return labels.note(command, scene)
         if isinstance(command, ImportLabels):

@@ -61,7 +61,8 @@ def enter(command: ImportLabels, scene: Scene) -> tuple[str, str]:
         _check_room(of_machine, scene.known(machine), scene)
     for of_machine in labels.values():
         _add(of_machine, scene)
-    return DONE, f"{len(command.labels)} labels of {', '.join(sorted(labels))}"[:500]
+    number = len(command.labels)
+    return DONE, f"{number} label{'' if number == 1 else 's'} of {', '.join(sorted(labels))}"[:500]
 
 
 def drop(command: DropLabel, scene: Scene) -> tuple[str, str]:

@@ -60,7 +60,7 @@ class Models:
             raise RefusedError(
                 Reason.NOT_TAKEN, "no retraining can be started now; the daemon's log says why"
             )
-        return DONE, f"a retraining of {machine or 'all models'} is asked for; see: anomalyd models list"
+        return DONE, f"a retraining of {machine or 'all models'} is asked for; see: anomalyd models turns"
 
     def _promote(self, bundle: str, machine: str | None) -> tuple[str, str]:
         made_for = self._registry.read(bundle).manifest.machine

@@ -182,3 +182,13 @@ def test_the_same_words_meant_anew_are_obeyed_though_they_had_to_be_delivered_ag
     machine = pipeline.machine("press")
     assert machine is not None
     assert machine.operation.mode is Mode.OFF
+
+
+def test_a_machine_that_was_never_heard_is_not_retrained(
+    desk: Desk, store: Store, pipeline: Pipeline
+) -> None:
+    topic = "anomalyd/pres/command"
+    assert take(desk, store, pipeline, message(topic, {"command": "retrain"})) == []
+    (answer,) = tick(desk, store, pipeline)
+    assert (answer["done"], answer["reason"]) == (False, "unknown_machine")
+    assert "did you mean press?" in answer["text"]
