@@ -147,11 +147,21 @@ class Retraining:
         if self.settings.retrain.by == "request":
             self._hand_over(request, facts, now)
         else:
-            self._child_began = now
+            self._start(request, facts, now)
+
+    def _start(self, request: Request, facts: Facts, now: int) -> None:
+        self._child_began = now
+        try:
             self._child, self._request = Child(retraining(request, self._config)), request
-            self._tally.report(
-                "retraining_started", request.by, level="info", process=self._child.pid, **_asked(request)
-            )
+        except OSError as error:  # it may never start: a turn that has failed waits longer each time
+            lines = lines_of(request, facts)
+            self._ledger.fail(lines, str(error), at=now)
+            self._done(facts, (), lines, before=now)
+            self._failed("io", str(error), **_asked(request))
+            return
+        self._tally.report(
+            "retraining_started", request.by, level="info", process=self._child.pid, **_asked(request)
+        )
 
     def _hand_over(self, request: Request, facts: Facts, now: int) -> None:
         self._file.write([request])

@@ -359,3 +359,33 @@ def test_a_clock_that_is_set_back_holds_no_training_up_for_as_long(
         SETTLING // MINUTE + 60,
         SETTLING // MINUTE + 120,
     ]
+
+
+@pytest.mark.parametrize("command", [["/nowhere/anomalyd"], ["a\0b"]])
+def test_a_child_that_cannot_be_started_is_put_off_and_a_person_is_not_obeyed_later(
+    tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.setattr(child, "COMMAND", command)
+    schedule = start(None, "child")
+    assert schedule.ask(Request(By.COMMAND, "the pump is new", NOON))
+    with capture_logs() as logs:
+        for minute in range(5):
+            schedule.tick(NOON + minute * MINUTE)
+    assert [line["reason"] for line in logs if line["event"] == "retraining_failed"] == ["io"]
+    book = Ledger(tmp_path / "state").read()
+    assert (book.shared.failures, book.pending) == (1, ())
+
+
+@pytest.mark.parametrize("field", ['"reason": "a\\u0000b"', '"machines": ["a\\u0000b"], "own": true'])
+def test_what_no_command_line_can_hold_ends_no_start(
+    tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch, field: str
+) -> None:
+    as_child(monkeypatch, "print([])")
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "retraining.json").write_text(f'{{"pending": [{{"by": "command", {field}}}]}}')
+    (tmp_path / "state" / "retrain.request").write_text(f"{{{field}}}\n")
+    schedule = start(None, "child")
+    for minute in range(3):
+        ran(schedule, NOON + minute * MINUTE)
+    assert not requested(tmp_path)
+    assert not Ledger(tmp_path / "state").read().pending
