@@ -140,6 +140,6 @@ class Drifting:
                 self._asked.pop(one.machine, None)
                 continue
             kind, model, at = self._asked.get(one.machine, (None, "", now))
-            if (kind, model) != (one.kind, one.model) or now - at >= ASK_AGAIN or now < at:
+            again = (kind, model) != (one.kind, one.model) or now - at >= ASK_AGAIN or now < at
+            if again and self._ask(one.machine, one.text):  # not taken: after the next measurement again
                 self._asked[one.machine] = (one.kind, one.model, now)
-                self._ask(one.machine, one.text)

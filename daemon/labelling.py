@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import structlog
 from msgspec.structs import astuple
 
 from detector.labels import Label, LabelKind
@@ -25,6 +26,7 @@ WRITE = (  # what is not said anew, such as who it was, stays
     "alert = coalesce(excluded.alert, labels.alert)"
 )
 CLOSE = "UPDATE labels SET end = max(start, ?) WHERE alert = ? AND end IS NULL"
+KINDS = {kind.value for kind in LabelKind}
 DELETE = "DELETE FROM labels WHERE machine = ? AND kind = ? AND start = ?"
 
 
@@ -68,4 +70,10 @@ def has(database: sqlite3.Connection, machine: str, kind: LabelKind, start: int)
 def read(database: sqlite3.Connection, machine: str | None) -> list[Label]:
     """The labels of a machine, or with None of all, in order of time."""
     rows = database.execute(READ + " WHERE ?1 IS NULL OR machine = ?1 ORDER BY start, kind", (machine,))
-    return [Label(name, LabelKind(kind), *rest) for name, kind, *rest in rows]
+    labels = []
+    for name, kind, *rest in rows:
+        if kind in KINDS:
+            labels.append(Label(name, LabelKind(kind), *rest))
+        else:  # as a newer version has written it, or damage
+            structlog.get_logger().warning("label_unreadable", machine=name, kind=kind)
+    return labels

@@ -140,7 +140,7 @@ class Learning:
         learner.extent = extent
         if self._due(learner):
             learner.fitted = extent
-            detector = self._fit(name, extent)
+            detector = self._fitted(name, extent)
             if detector is not None:
                 provisional = {**champions.provisional, name: detector}
                 return msgspec.structs.replace(champions, provisional=provisional)
@@ -238,6 +238,14 @@ class Learning:
             or newest - oldest >= GROWTH * max(end - start, 1)
             or abs(newest - end) >= RENEWED
         )
+
+    def _fitted(self, name: str, extent: tuple[int, int, int]) -> Provisional | None:
+        """What a fit makes, or None: nothing that is learned on the side may end the watching."""
+        try:
+            return self._fit(name, extent)
+        except (ValueError, ArithmeticError) as error:  # it is fitted anew when there is more
+            structlog.get_logger().warning("provisional_unfitted", machine=name, reason=str(error))
+            return None
 
     def _fit(self, name: str, extent: tuple[int, int, int]) -> Provisional | None:
         _, oldest, newest = extent

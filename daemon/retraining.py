@@ -86,7 +86,7 @@ class Retraining:
         """Asks for a turn; never fails.
 
         Returns:
-            Whether it will be taken: not for drift without `retrain.on_drift`, and not if a hundred wait.
+            Whether it will be taken: not for drift without `retrain.on_drift`, and not if too many wait.
         """
         if request.by is By.DRIFT and not self.settings.retrain.on_drift:
             return False

@@ -179,7 +179,7 @@ class SilenceChanged(msgspec.Struct, frozen=True, gc=False):
 
 
 class ModeOrdered(msgspec.Struct, frozen=True, gc=False):
-    """Somebody has put a machine in another mode.
+    """Somebody has put a machine in another mode, or it goes on in it as its clock is set back.
 
     Attributes:
         at: When, by the machine's clock.

@@ -158,15 +158,20 @@ class Machine:
         self.overtaken, fault = self.overtaken.then(reading.at, reading.received_at, wait=wait)
         return fault
 
-    def begin_again(self, fleet: Fleet | None) -> None:
-        """Starts anew with times that may come a second time."""
-        window = self.window
+    def begin_again(self, fleet: Fleet | None, at: int) -> list[Event]:
+        """Starts anew, at a time of the machine's, with times that may come a second time."""
+        window, before, ended = self.window, self.operation.ordered, self.newest
         stretches = b"" if window is None else window.fleet.watch.stretches(window.place)
         self.serve(fleet)
         self._restore_health(stretches, {})
         self.operation.begin_again()
         self.newest = 0
         self.era += 1
+        if before is None:
+            return []
+        # What was ordered holds on, in the other time: the present one says nothing about it.
+        self.operation.ordered = msgspec.structs.replace(before, start=at)
+        return [ModeOrdered(self.name, ended or before.start, before, self.operation.ordered)]
 
     def _sample(self, reading: Reading, detector: Detector) -> list[Sample] | Dropped:
         first = self.grid is None

@@ -283,7 +283,7 @@ class Pipeline:
         if fault is ClockFault.STANDS_STILL:
             return samples
         self._flush(events)  # its window takes another place
-        machine.begin_again(self._fleet(self.champions.of(machine.name)))
+        self._turns.append(machine.begin_again(self._fleet(self.champions.of(machine.name)), reading.at))
         return machine.take(reading)
 
     def _flush(self, events: list[Event]) -> None:

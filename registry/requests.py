@@ -75,7 +75,10 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
 
 
 def added(requests: Iterable[Request], request: Request) -> tuple[Request, ...] | None:
-    """The requests with one more, those of one asker for one reason in one; None if there are too many."""
+    """The requests with one more, those of one asker for one reason in one; None if there are too many.
+
+    What no person asks for gets half of the room, so that a fleet that drifts leaves some for people.
+    """
     kept = list(requests)
     for number, one in enumerate(kept):
         if (one.by, one.reason, one.own) == (request.by, request.reason, request.own):
@@ -86,7 +89,7 @@ def added(requests: Iterable[Request], request: Request) -> tuple[Request, ...] 
             at = max(one.at, request.at) if one.by.person else one.at
             kept[number] = replace(one, machines=both, at=at)
             return tuple(kept)
-    return (*kept, request) if len(kept) < MOST else None
+    return (*kept, request) if len(kept) < (MOST if request.by.person else MOST // 2) else None
 
 
 def urgent_first(requests: Iterable[Request]) -> list[Request]:

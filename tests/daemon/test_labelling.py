@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
+from structlog.testing import capture_logs
 
 from daemon.store import Store
 from daemon.transaction import Transaction
@@ -50,4 +53,17 @@ def test_what_is_not_said_anew_of_a_label_stays(tmp_path: Path) -> None:
     bare = Label("press", LabelKind.CONFIRMED, 500, 950, 2_000)
     store.commit(Transaction(labels=[bare]))
     assert store.labels("press") == [msgspec.structs.replace(INCIDENT, end=950, noted_at=2_000)]
+    store.close()
+
+
+def test_a_label_of_a_kind_that_is_not_known_is_left_out_and_said(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store.sqlite")
+    store.commit(Transaction(labels=[OFF, INCIDENT]))
+    with closing(sqlite3.connect(tmp_path / "store.sqlite")) as database, database:
+        database.execute("UPDATE labels SET kind = 'odd' WHERE kind = 'off'")
+    with capture_logs() as logs:
+        assert store.labels("press") == [INCIDENT]
+    assert [(line["event"], line["machine"], line["kind"]) for line in logs] == [
+        ("label_unreadable", "press", "odd")
+    ]
     store.close()

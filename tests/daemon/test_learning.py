@@ -209,6 +209,23 @@ def test_it_is_fitted_again_when_the_readings_have_grown_by_half(new_plant: Call
     assert here.pipeline.champions.provisional["press"] is not first
 
 
+def test_a_fit_that_fails_is_said_and_done_anew_when_the_readings_have_grown(
+    new_plant: Callable[..., Plant], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("threshold: must be finite")
+
+    here = new_plant()
+    here.send("press", 0, 100)
+    with monkeypatch.context() as context:
+        context.setattr("daemon.learning.fit", fail)
+        here.pass_time()
+    assert capsys.readouterr().out.count("provisional_unfitted") == 1
+    here.send("press", 100, 152)
+    here.pass_time()
+    assert "press" in here.pipeline.champions.provisional
+
+
 def test_a_machine_with_a_bundle_learns_no_longer(new_plant: Callable[..., Plant], tmp_path: Path) -> None:
     here = new_plant()
     here.send("press", 0, 200)

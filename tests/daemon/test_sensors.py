@@ -240,6 +240,7 @@ def test_a_silent_machine_opens_an_alert_that_a_kill_does_not_double_and_the_nex
         "imputed": [],
         "model": bundle,
         "reason": "silence",
+        "acknowledged": None,
     }
     state = wait_until(lambda: client.last(STATE)["state"] == "silent" and client.last(STATE), "the state")
     assert (state["alert"]["id"], state["alert"]["reason"]) == (opened["id"], "silence")

@@ -15,6 +15,7 @@ from detector.events import (
     ClockFailed,
     Event,
     MachineState,
+    ModeOrdered,
     ReadingDropped,
     Scored,
     StateChanged,
@@ -23,6 +24,7 @@ from detector.grid import Grid
 from detector.health import HealthPolicy
 from detector.machine import Snapshot
 from detector.manifest import Manifest, WindowSpec
+from detector.modes import Mode
 from detector.pipeline import Champions
 from detector.reading import Dropped, Reading
 from detector.stream import CLOCK_SET, StreamPolicy
@@ -332,3 +334,20 @@ def test_the_order_in_which_readings_arrive_changes_nothing_within_the_lateness(
     expected = pipeline(detector(made), stream=policy, alerts=EAGER).on_readings(stream)
     events = pipeline(detector(made), stream=policy, alerts=EAGER).on_readings(arrived)
     assert_same([event for event in events if not isinstance(event, ReadingDropped)], expected)
+
+
+def test_what_was_ordered_before_a_clock_was_set_back_holds_in_the_other_time() -> None:
+    target = pipeline(detector())
+    target.on_readings(steady(30))
+    target.set_mode("press-1", Mode.OFF, now=START + 30 * SECOND, by="anna")
+    events = target.on_readings(steady(300, ahead=-3600, begin=30))
+    (ordered,) = (event for event in events if isinstance(event, ModeOrdered))
+    (again,) = (event.reading.at for event in events if isinstance(event, ClockFailed))
+    assert (ordered.ended and ordered.ended.start, ordered.at) == (START + 29 * SECOND, START + 29 * SECOND)
+    assert (ordered.begun and ordered.begun.start, ordered.begun and ordered.begun.by) == (again, "anna")
+    (ended,) = (
+        event
+        for event in target.set_mode("press-1", Mode.RUNNING, now=START + 330 * SECOND)
+        if isinstance(event, ModeOrdered)
+    )
+    assert (ended.ended, ended.at) == (ordered.begun, START + (329 - 3600) * SECOND)

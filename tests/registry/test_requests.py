@@ -119,3 +119,12 @@ def test_a_reason_is_a_line_that_a_command_can_hold() -> None:
     assert Request(reason="a\0b\nc").reason == "a b c"
     with pytest.raises(ValueError, match="machines: must be names of machines"):
         Request(machines=("a\0b",), own=True)
+
+
+def test_a_fleet_that_drifts_leaves_room_for_people() -> None:
+    kept: tuple[Request, ...] = ()
+    for number in range(2 * MOST):
+        kept = added(kept, Request(By.DRIFT, f"pressure by {number}", 1, (f"press-{number}",))) or kept
+    assert added(kept, Request(By.LEARNING, "enough", 1)) is None
+    kept = added(kept, Request(By.COMMAND, "new tool", 1)) or kept
+    assert kept[-1].by is By.COMMAND
