@@ -80,31 +80,30 @@ def planned(now: int, facts: Facts, settings: Retrain) -> Iterator[Planned]:
             past = facts.book.of(line)
             at = now if request.by.person else max(past.retry_at, _asked(request, past, facts))
             yield Planned(at, line, request)
-    for line in _lines(facts):
-        yield from _by_time(now, line, facts, settings)
-
-
-def _by_time(now: int, line: str | None, facts: Facts, settings: Retrain) -> Iterator[Planned]:
-    past, handed = facts.book.of(line), facts.handed.get(line, 0)
-    tried = max(past.began_at, handed)
-    made = facts.made.get(line, 0)
     every, oldest = settings.every, settings.max_age
     if every is not None:
-        # What was made by a clock that was far ahead is as good as not made.
-        last = max(tried, made if made - now < milliseconds(every) else 0)
         request = Request(By.SCHEDULE, f"retrain.every is {format_duration(every)}", now)
-        yield Planned(_at(last, every, past, facts, settings), line, request)
-    if oldest is not None and made:
-        request = Request(
-            By.AGE, f"the champion is older than retrain.max_age, {format_duration(oldest)}", now
-        )
-        # A challenger was refused: the champion is as old as before, and a tenth of that later worth a try.
-        last = max(made, tried - milliseconds(oldest) * 9 // 10)
-        yield Planned(_at(last, oldest, past, facts, settings), line, request)
+        for line, made in facts.made.items():
+            # What was made by a clock that was far ahead is as good as not made.
+            last = max(_tried(line, facts), made if made - now < milliseconds(every) else 0)
+            yield Planned(_at(last, every, line, facts, settings), line, request)
+    if oldest is not None:
+        text = f"the champion is older than retrain.max_age, {format_duration(oldest)}"
+        request = Request(By.AGE, text, now)
+        for line, made in facts.made.items():
+            # A challenger was refused: the champion is as old as before; a tenth of that later worth a try.
+            last = max(made, _tried(line, facts) - milliseconds(oldest) * 9 // 10)
+            if made:
+                yield Planned(_at(last, oldest, line, facts, settings), line, request)
 
 
-def _at(last: int, interval: timedelta, past: Past, facts: Facts, settings: Retrain) -> int:
+def _tried(line: str | None, facts: Facts) -> int:
+    return max(facts.book.of(line).began_at, facts.handed.get(line, 0))
+
+
+def _at(last: int, interval: timedelta, line: str | None, facts: Facts, settings: Retrain) -> int:
     """When a turn that comes by itself so long after the last one may begin."""
+    past = facts.book.of(line)
     if past.failures:
         return max(past.retry_at, _settled(facts, interval))
     jitter = settings.jitter or timedelta(0) if settings.jitter != AUTO else interval / 10
@@ -129,8 +128,9 @@ def lines_of(request: Request, facts: Facts) -> list[str | None]:
     lines = _lines(facts)
     if request.machines is None:
         return lines
-    own = {*request.machines} if request.own else {*facts.made}
-    return list(dict.fromkeys(machine if machine in own else None for machine in request.machines))
+    if request.own:
+        return list(dict.fromkeys(request.machines))
+    return list(dict.fromkeys(machine if machine in facts.made else None for machine in request.machines))
 
 
 def _lines(facts: Facts) -> list[str | None]:

@@ -23,6 +23,7 @@ class Standing:
         self._ledger = ledger
         self._tally = tally
         self._book = ledger.read()
+        self.problem = trouble(self._book)  # what keeps it from its work, for people; None: nothing does
 
     @property
     def last_seconds(self) -> float | None:
@@ -34,11 +35,6 @@ class Standing:
     def backed_off(self) -> int:
         """How many lines wait because their last turn failed or took too long."""
         return sum(past.failures > 0 for past in self._book.lines().values())
-
-    @property
-    def problem(self) -> str | None:
-        """What keeps it from its work, for people."""
-        return trouble(self._book)
 
     def look(self, now: int) -> Book:
         """What became of turns; the first to see that one was killed says so.
@@ -54,7 +50,10 @@ class Standing:
             self._ledger.set_back(now)
         opened = [line for line, past in book.lines().items() if past.open]
         if opened and not self._locked():
-            self._ledger.fail(opened, "it was killed", at=now)
+            # One that has ended, or begun, since the first look at the books was not killed.
+            again = self._ledger.read()
+            killed = [line for line in opened if again.of(line) == book.of(line)]
+            self._ledger.fail(killed, "it was killed", at=now)
         book = self._ledger.read()
         for line, past in book.lines().items():
             if past.failures > self._book.of(line).failures:
@@ -66,6 +65,8 @@ class Standing:
                     next=moment(past.retry_at),
                     why=past.why,
                 )
+        if book is not self._book:
+            self.problem = trouble(book)
         self._book = book
         return book
 

@@ -47,6 +47,9 @@ class Past(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.began_at > 0 and self.seconds is None
 
 
+NONE = Past()
+
+
 class Book(msgspec.Struct, frozen=True, omit_defaults=True):
     """All of it.
 
@@ -64,7 +67,7 @@ class Book(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def of(self, line: str | None) -> Past:
         """What became of a line's turns."""
-        return self.shared if line is None else self.machines.get(line, Past())
+        return self.shared if line is None else self.machines.get(line, NONE)
 
     def lines(self) -> dict[str | None, Past]:
         """All that had a turn, and the shared one."""

@@ -217,7 +217,7 @@ def test_a_label_is_dropped_once(desk: Desk, store: Store, pipeline: Pipeline) -
 
 
 def test_of_a_command_that_was_obeyed_only_its_answer_and_its_digest_are_kept(
-    desk: Desk, store: Store, pipeline: Pipeline, tmp_path: Path
+    desk: Desk, store: Store, pipeline: Pipeline
 ) -> None:
     take(desk, store, pipeline, message(SHARED, {"command": "retrain", "reason": "much " * 90}))
     (answer,) = tick(desk, store, pipeline)

@@ -389,3 +389,20 @@ def test_what_no_command_line_can_hold_ends_no_start(
         ran(schedule, NOON + minute * MINUTE)
     assert not requested(tmp_path)
     assert not Ledger(tmp_path / "state").read().pending
+
+
+def test_a_turn_that_ends_well_while_the_books_are_looked_at_was_not_killed(
+    tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schedule, books = start(None), Ledger(tmp_path / "state")
+    books.begin(None, NOON)
+    held = TurnLock.held
+
+    def ends_then(lock: TurnLock) -> bool:
+        books.end(None, 5.0)
+        return held(lock)
+
+    monkeypatch.setattr(TurnLock, "held", ends_then)
+    schedule.tick(NOON + MINUTE)
+    assert books.read().shared == Past(NOON, 5.0)
+    assert schedule.standing.problem is None
