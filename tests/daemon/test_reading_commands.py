@@ -155,7 +155,7 @@ def test_the_newest_answers_are_kept_and_what_waits_is_kept_whatever_its_age(tmp
     assert store.command_known("ab") == (True, None)
     assert store.command_known(f"{3:032x}") == (False, None)
     assert store.command_known(f"{KEPT:032x}") == (True, b"{}")
-    store.commit(Transaction(settled=[(row.number, b'{"done":true}')]))
+    store.commit(Transaction(settled=[(row.number, b'{"done":true}', Filed(digest="ab"))]))
     assert store.commands_waiting(5) == []
     store.close()
 
