@@ -148,3 +148,17 @@ def test_every_figure_has_a_place_in_the_document(tmp_path: Path, monkeypatch: p
     assert all(content in written for content in contents(results()).values())
     picture = (tmp_path / "retraining" / "machine-1-6.svg").read_text(encoding="utf-8")
     assert all(str(policy) in picture for policy in Policy)
+    assert "retraining/machine-1-6.svg" in written
+
+
+def test_what_was_not_measured_leaves_its_place_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "retraining.md"
+    copy.write_text(DOCUMENT.read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.setattr(page, "DOCUMENT", copy)
+    monkeypatch.setattr(page, "FIGURES", tmp_path / "retraining")
+    some = {work: one for work, one in results().items() if work.policy is not Policy.BLIND}
+    page.write(some)
+    assert not (tmp_path / "retraining").exists(), "a picture compares all policies"
+    assert "files**" not in contents(some)["recordings"], "a mean over other files is no comparison"
