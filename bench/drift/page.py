@@ -17,6 +17,7 @@ from bench.drift.works import Work
 from bench.results import Cell, Table, filled, machine
 from bench.stage import ROOT
 from trainer.evaluation import Evaluation, summed
+from trainer.wording import counted
 
 DOCUMENT = ROOT / "docs" / "retraining.md"
 FIGURES = DOCUMENT.parent / "retraining"
@@ -202,7 +203,7 @@ def _gate(results: Results) -> Table:
 def _answers(results: Results) -> Table:
     """What it is worth that somebody answers alerts."""
     columns = (
-        "set",
+        "machines",
         "alerts",
         "false alerts/day",
         "FAR %",
@@ -212,11 +213,15 @@ def _answers(results: Results) -> Table:
         "confirmed",
     )
     rows: list[tuple[Cell, ...]] = []
-    for what in dict.fromkeys(_set(work) for work in results):
+    over = [{work.over for work in results if named(work) == name} for name in (Policy.SHIPPED, ANSWERED)]
+    both = over[0] & over[1]  # others cannot be compared
+    for what in dict.fromkeys(_set(work) for work in results if work.over in both):
         for name in (str(Policy.SHIPPED), ANSWERED):
-            of = [result for work, result in results.items() if _set(work) == what and named(work) == name]
-            if not of:
-                continue
+            of = [
+                result
+                for work, result in results.items()
+                if work.over in both and _set(work) == what and named(work) == name
+            ]
             one = summed([result.counts for result in of])
             said = Counter[str]()
             for result in of:
@@ -224,7 +229,8 @@ def _answers(results: Results) -> Table:
             told = (said["false_alarm"], said["confirmed"]) if said else (None, None)
             how = "answered" if name == ANSWERED else "not answered"
             events = f"{one.events_found} of {one.events}"
-            rows.append((what, how, one.false_alerts_per_day, one.far, one.f1, events, *told))
+            where = f"{what}, {counted(len(of), 'machine')}"
+            rows.append((where, how, one.false_alerts_per_day, one.far, one.f1, events, *told))
     return Table("answers", columns, tuple(rows))
 
 
