@@ -85,6 +85,18 @@ def test_the_shipped_turns_find_a_fault_that_grows_over_days_and_are_written_dow
     assert walked.days == 30
 
 
+def test_nobody_is_asked_about_alerts_in_the_rows_that_were_learned_from(course: Course) -> None:
+    values = course.history.values.copy()
+    values[5 * A_DAY : 5 * A_DAY + 12] *= 3  # an alert, and normal by its label: it would be called false
+    history = replace(course.history, values=values)
+    asked = walk(
+        replace(course, history=history, judged=slice(20 * A_DAY, 31 * A_DAY)),
+        Policy.SHIPPED, SETTINGS, timedelta(days=10), Operator(share=1, delay=0),
+    )  # fmt: skip
+    opened_later = asked.counts.false_alerts
+    assert sum(asked.answered.values()) <= opened_later
+
+
 def test_without_retraining_no_turn_is_taken_and_blindly_every_one_serves(course: Course) -> None:
     none = walk(course, Policy.NONE, SETTINGS, timedelta(days=10))
     blind = walk(course, Policy.BLIND, SETTINGS, timedelta(days=10))
