@@ -17,11 +17,16 @@ from bench.drift.works import Work
 from bench.results import Cell, Table, filled, machine
 from bench.stage import ROOT
 from trainer.evaluation import Evaluation, summed
+from trainer.wording import counted
 
 DOCUMENT = ROOT / "docs" / "retraining.md"
 FIGURES = DOCUMENT.parent / "retraining"
 DRIFTING = "machine-1-6"
 ANSWERED = "as shipped, alerts answered"
+PICTURE = f"""![The score of {DRIFTING} over two weeks by each policy](retraining/{DRIFTING}.svg)
+
+The score of {DRIFTING}; events are shaded, the threshold is dashed, and a dotted line is a model that was put
+into service."""
 MOST_LOST = 0.05
 MOST_FALSE = 0.3
 
@@ -39,7 +44,7 @@ class Goal:
 
 
 def write(results: Results) -> None:
-    """Fills the places of the document, and draws its picture.
+    """Fills those places of the document that something was measured for, and draws its picture.
 
     Raises:
         ValueError: The document has no place for a table.
@@ -48,14 +53,18 @@ def write(results: Results) -> None:
     for name, content in contents(results).items():
         page = filled(page, name, content)
     DOCUMENT.write_text(page, encoding="utf-8")
-    FIGURES.mkdir(exist_ok=True)
-    drifting = {named(work): result for work, result in results.items() if _is(work, DRIFTING)}
-    (FIGURES / f"{DRIFTING}.svg").write_text(scores(drifting, DRIFTING), encoding="utf-8")
+    drifting = _drifting(results)
+    if drifting:
+        FIGURES.mkdir(exist_ok=True)
+        (FIGURES / f"{DRIFTING}.svg").write_text(scores(drifting, DRIFTING), encoding="utf-8")
 
 
 def contents(results: Results) -> Mapping[str, str]:
     """Markdown by the name of its place."""
-    return {table.name: table.markdown() for table in tables(results)} | {"machine": f"{machine()}."}
+    found = {table.name: table.markdown() for table in tables(results)} | {"machine": f"{machine()}."}
+    if _drifting(results):
+        found["picture"] = PICTURE
+    return found
 
 
 def tables(results: Results) -> list[Table]:
@@ -95,18 +104,18 @@ def _of_drifting(results: Results) -> list[Goal]:
 
 
 def _of_others(results: Results) -> list[Goal]:
-    f1 = {
-        policy: [
-            _f1(result) for work, result in _recorded(results, policy).items() if not _is(work, DRIFTING)
-        ]
-        for policy in (Policy.NONE, Policy.SHIPPED)
-    }
-    if not all(f1.values()) or len(set(map(len, f1.values()))) > 1:
+    both = (Policy.NONE, Policy.SHIPPED)
+    files = _in_all(results, both) - {source for source in _files(results) if source.machine == DRIFTING}
+    if not files:
         return []
+    f1 = {
+        policy: [_f1(result) for work, result in _recorded(results, policy).items() if work.over in files]
+        for policy in both
+    }
     before, after = (float(np.mean(f1[policy])) for policy in (Policy.NONE, Policy.SHIPPED))
     return [
         Goal(
-            what="mean F1 of the others, against no retraining",
+            what=f"mean F1 of {len(files)} others, against no retraining",
             goal=f"at most {MOST_LOST:g} lower",
             reached=f"{after:.3f} against {before:.3f}",
             met=after >= before - MOST_LOST,
@@ -159,12 +168,12 @@ def _recordings(results: Results) -> Table:
     for source, some in by_file.items():
         for work, result in some:
             rows.append((source.machine, named(work), *_figures(summed([result.counts])), *_turns([result])))
-    for policy in Policy:
-        of = list(_recorded(results, policy).values())
-        if len(of) > 1:
-            figures = list(_figures(summed([result.counts for result in of])))
-            figures[0] = float(np.mean([_f1(result) for result in of]))
-            rows.append(("**all**, F1 as the mean", str(policy), *figures, *_turns(of)))
+    files = _in_all(results, tuple(Policy))
+    for policy in Policy if len(files) > 1 else ():
+        of = [result for work, result in _recorded(results, policy).items() if work.over in files]
+        figures = list(_figures(summed([result.counts for result in of])))
+        figures[0] = float(np.mean([_f1(result) for result in of]))
+        rows.append((f"**{len(files)} files**, F1 as the mean", str(policy), *figures, *_turns(of)))
     return Table("recordings", columns, tuple(rows))
 
 
@@ -194,7 +203,7 @@ def _gate(results: Results) -> Table:
 def _answers(results: Results) -> Table:
     """What it is worth that somebody answers alerts."""
     columns = (
-        "set",
+        "machines",
         "alerts",
         "false alerts/day",
         "FAR %",
@@ -204,11 +213,15 @@ def _answers(results: Results) -> Table:
         "confirmed",
     )
     rows: list[tuple[Cell, ...]] = []
-    for what in dict.fromkeys(_set(work) for work in results):
+    over = [{work.over for work in results if named(work) == name} for name in (Policy.SHIPPED, ANSWERED)]
+    both = over[0] & over[1]  # others cannot be compared
+    for what in dict.fromkeys(_set(work) for work in results if work.over in both):
         for name in (str(Policy.SHIPPED), ANSWERED):
-            of = [result for work, result in results.items() if _set(work) == what and named(work) == name]
-            if not of:
-                continue
+            of = [
+                result
+                for work, result in results.items()
+                if work.over in both and _set(work) == what and named(work) == name
+            ]
             one = summed([result.counts for result in of])
             said = Counter[str]()
             for result in of:
@@ -216,7 +229,8 @@ def _answers(results: Results) -> Table:
             told = (said["false_alarm"], said["confirmed"]) if said else (None, None)
             how = "answered" if name == ANSWERED else "not answered"
             events = f"{one.events_found} of {one.events}"
-            rows.append((what, how, one.false_alerts_per_day, one.far, one.f1, events, *told))
+            where = f"{what}, {counted(len(of), 'machine')}"
+            rows.append((where, how, one.false_alerts_per_day, one.far, one.f1, events, *told))
     return Table("answers", columns, tuple(rows))
 
 
@@ -254,6 +268,22 @@ def _promotions(results: Results) -> Table:
             )
             return Table("promotions", ("day", "promoted", "reason", "in words"), rows)
     return Table("promotions", (), ())
+
+
+def _files(results: Results) -> set[Source]:
+    return {work.over for work in results if isinstance(work.over, Source)}
+
+
+def _in_all(results: Results, policies: Sequence[Policy]) -> set[Source]:
+    """The files that were walked over by each of some policies: others cannot be compared."""
+    walked = [{work.over for work in _recorded(results, policy)} for policy in policies]
+    return {source for source in _files(results) if all(source in some for some in walked)}
+
+
+def _drifting(results: Results) -> dict[str, Walked]:
+    """By how its models were kept; nothing unless all of it was measured, as a comparison needs both."""
+    found = {named(work): result for work, result in results.items() if _is(work, DRIFTING)}
+    return found if found.keys() >= set(map(str, Policy)) else {}
 
 
 def _recorded(results: Results, policy: Policy) -> Results:

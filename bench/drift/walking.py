@@ -142,6 +142,8 @@ class _Walker:
         )
         self._row = course.learned.start
         self.stream(course.learned.stop)
+        # These rows are here so that windows are full: nobody watched the machine then.
+        self._alerts = [alert for alert in self._alerts if alert.closed is None]
 
     def stream(self, until: int) -> None:
         """Sends the rows up to this one."""

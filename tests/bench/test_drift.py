@@ -85,6 +85,18 @@ def test_the_shipped_turns_find_a_fault_that_grows_over_days_and_are_written_dow
     assert walked.days == 30
 
 
+def test_nobody_is_asked_about_alerts_in_the_rows_that_were_learned_from(course: Course) -> None:
+    values = course.history.values.copy()
+    values[5 * A_DAY : 5 * A_DAY + 12] *= 3  # an alert, and normal by its label: it would be called false
+    history = replace(course.history, values=values)
+    asked = walk(
+        replace(course, history=history, judged=slice(20 * A_DAY, 31 * A_DAY)),
+        Policy.SHIPPED, SETTINGS, timedelta(days=10), Operator(share=1, delay=0),
+    )  # fmt: skip
+    opened_later = asked.counts.false_alerts
+    assert sum(asked.answered.values()) <= opened_later
+
+
 def test_without_retraining_no_turn_is_taken_and_blindly_every_one_serves(course: Course) -> None:
     none = walk(course, Policy.NONE, SETTINGS, timedelta(days=10))
     blind = walk(course, Policy.BLIND, SETTINGS, timedelta(days=10))
@@ -148,3 +160,17 @@ def test_every_figure_has_a_place_in_the_document(tmp_path: Path, monkeypatch: p
     assert all(content in written for content in contents(results()).values())
     picture = (tmp_path / "retraining" / "machine-1-6.svg").read_text(encoding="utf-8")
     assert all(str(policy) in picture for policy in Policy)
+    assert "retraining/machine-1-6.svg" in written
+
+
+def test_what_was_not_measured_leaves_its_place_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "retraining.md"
+    copy.write_text(DOCUMENT.read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.setattr(page, "DOCUMENT", copy)
+    monkeypatch.setattr(page, "FIGURES", tmp_path / "retraining")
+    some = {work: one for work, one in results().items() if work.policy is not Policy.BLIND}
+    page.write(some)
+    assert not (tmp_path / "retraining").exists(), "a picture compares all policies"
+    assert "files**" not in contents(some)["recordings"], "a mean over other files is no comparison"
