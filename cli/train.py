@@ -166,7 +166,7 @@ def _print(
         click.echo(msgspec.json.encode([*turns, *failed]).decode())
     elif turns:
         print_table(
-            ("machine", "bundle", "decision", "threshold", "alerts/day"),
+            ("machine", "bundle", "decision", "threshold", "alerts/d"),
             (
                 (
                     turn["machine"],

@@ -155,6 +155,7 @@ class Gate(Section, frozen=True):
     alerts_margin: Annotated[float, Limits(ge=0)] = 0.5
     faults_margin: Annotated[float, Limits(ge=0, le=1)] = 0.1
     delay_margin: Annotated[float, Limits(ge=0, le=1)] = 0.05
+    equal_alarms: bool = True
     stream: Annotated[DurationOrOff, Positive] = timedelta(days=7)
 
 

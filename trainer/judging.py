@@ -131,7 +131,12 @@ def judge(
     if champion is not None and other is not None:
         if some:
             # The one whose threshold is lower finds more, and is no better for it.
-            found, known = (find(levelled(one, grounds.held_back, alerts), some, alerts) for one in both)
+            if settings.retrain.gate.equal_alarms:
+                both = (
+                    levelled(challenger, grounds.held_back, alerts),
+                    levelled(champion, grounds.held_back, alerts),
+                )
+            found, known = (find(one, some, alerts) for one in both)
             own = replace(own, faults=found.among(known.calm))
             other = replace(other, faults=known.among(known.calm))
         rows = (*grounds.held_back, *(one.history for one in grounds.stream))

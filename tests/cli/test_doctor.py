@@ -78,7 +78,17 @@ def test_beside_a_running_daemon_all_is_looked_at_and_nothing_is_disturbed(
             "open files",
         ),
         *("service", "name", "port", "encryption", "login", "protocol", "limits", "session", "subscription"),
-        *("broker", "alerts", "states", "sensor health", "status", "readings", "machine clocks", "daemons"),
+        *(
+            "broker",
+            "alerts",
+            "states",
+            "sensor health",
+            "drift",
+            "status",
+            "readings",
+            "machine clocks",
+            "daemons",
+        ),
         "queue",
     } == found.keys()
     doubtful = {check for check, each in found.items() if each[0]["verdict"] != "ok"}
@@ -254,7 +264,7 @@ def test_a_publication_that_is_denied_is_told_apart_from_those_that_are_not(
     setup = guarded("topic read plant/+/readings\ntopic write anomalyd/+/state\ntopic write anomalyd/status")
     code, found = doctor(setup)
     assert code == 1
-    assert failed(found) == {"alerts", "sensor health"}
+    assert failed(found) == {"alerts", "drift", "sensor health"}
     assert "let user daemon write anomalyd/+/sensor" in found["sensor health"][0]["change"]
     assert found["alerts"][0] == {
         "check": "alerts",

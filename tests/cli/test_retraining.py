@@ -41,7 +41,7 @@ QUICK = "trainer: {window: 4, model: {kind: dense, epochs: 2}}\n"
 def state(tmp_path: Path) -> Path:
     """A state directory with a champion and a store to learn from."""
     state = tmp_path / "state"
-    plant.promote(state)
+    plant.promote(state, threshold=5.0)  # so that it finds plain faults alone: a challenger is better
     store = Store(state / STORE)
     store.commit(Transaction(readings=[*readings(plant.history(1000))]))
     store.close()
@@ -55,7 +55,7 @@ def retrain(tmp_path: Path, state: Path) -> Iterator[Retrain]:
 
     def start(*arguments: str, trainer: str = QUICK, options: str = "") -> Process:
         file = tmp_path / f"{len(processes)}.yaml"
-        gate = "gate: {max_error_ratio: 100}"
+        gate = "gate: {max_error_ratio: 100, alert_rate_margin: 0.05, equal_alarms: false}"
         file.write_text(
             f"state_dir: {state}\nreadings: {{interval: 1s}}\n{trainer}"
             f"retrain: {{min_readings: 500, {gate}, {options}}}\n"

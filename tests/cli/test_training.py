@@ -211,7 +211,7 @@ def test_the_table_of_a_fleet_fits_into_a_terminal(
     ended = anomalyd("train", "--per-machine", *files)
     assert ended.code == 0, ended.err
     headings, _, first, second, reports = ended.out.splitlines()
-    assert headings.split() == ["machine", "bundle", "decision", "threshold", "alerts/day"]
+    assert headings.split() == ["machine", "bundle", "decision", "threshold", "alerts/d"]
     assert first.startswith("odd ")
     assert "refused: alert_rate" in first
     assert second.startswith("press-1 ")

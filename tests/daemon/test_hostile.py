@@ -182,7 +182,15 @@ def test_a_machine_s_name_is_a_name_whatever_it_looks_like_and_no_name_is_a_path
         assert [at for at, _ in stored(setup, name)] == [START]
     assert [(topic, reason) for topic, _, reason in letters(setup)] == [(each, "topic") for each in REFUSED]
     files = {path.name.split("-")[0] for path in setup.state.rglob("*")}
-    assert files <= {"store.sqlite", "daemon.lock", "alive", "bundles", "champions.json"}
+    assert files <= {
+        "store.sqlite",
+        "daemon.lock",
+        "alive",
+        "bundles",
+        "champions.json",
+        "retraining.json",
+        "retraining.lock",
+    }
 
 
 def test_machine_names_without_end_take_a_bounded_amount_of_memory(

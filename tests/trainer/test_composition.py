@@ -134,7 +134,9 @@ def test_nothing_is_learned_of_what_was_not_normal_and_every_row_is_counted_once
     rests = (LabelKind.OFF, LabelKind.MAINTENANCE)
     said = covered([each for kind, each in labelled if kind in OF_LABELS])
     said |= covered([each for kind, each in labelled if kind in rests], after=SETTLE)
-    false = covered([each for kind, each in labelled if kind is LabelKind.FALSE_ALARM], MARGIN, MARGIN)
+    called_false = [each for kind, each in labelled if kind is LabelKind.FALSE_ALARM]
+    others = [each for each in alerted if not covered([each]) & covered(called_false)]
+    false = covered(called_false, MARGIN, MARGIN) - covered(others, MARGIN, MARGIN) | covered(called_false)
     doubtful = covered(alerted, MARGIN, MARGIN) | covered(suspected)
     usable = {*range(ROWS)} - said - (doubtful - false)
     rows = learned_rows(learned)
