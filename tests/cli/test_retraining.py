@@ -91,12 +91,12 @@ def begun(state: Path) -> None:
 def test_a_second_retraining_says_who_is_at_it_and_gives_up_or_waits(state: Path, retrain: Retrain) -> None:
     first = retrain("--by", "drift", "--reason", "the pressure is warm", trainer=ENDLESS)
     begun(state)
-    second = retrain("--machine", "nobody")
+    second = retrain("--machine", "press")
     out, err = second.communicate()
     assert second.returncode == 75
     assert out == ""
     assert f"process {first.pid} (drift: the pressure is warm) does" in err
-    patient = retrain("--wait", "--machine", "nobody")
+    patient = retrain("--wait", "--machine", "press")
     wait_until(lambda: waits(patient.pid), "the process that waits")
     first.kill()
     out, _ = patient.communicate()
