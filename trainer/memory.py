@@ -45,7 +45,10 @@ def sample(histories: Sequence[History], grid: Grid, spec: WindowSpec, most: int
 
 def pack(histories: Sequence[History]) -> bytes:
     """Histories as a file of numpy arrays alone, so that reading it runs nothing; labels are not kept."""
-    machines = [_Machine(one.machine, one.sensors, [*one.texts.items()]) for one in histories]
+    machines = [
+        _Machine(one.machine, one.sensors, [(float(number), text) for number, text in one.texts.items()])
+        for one in histories
+    ]
     arrays: dict[str, Any] = {"machines": np.frombuffer(msgspec.json.encode(machines), np.uint8)}
     for number, one in enumerate(histories):
         arrays |= {f"at_{number}": one.at, f"values_{number}": one.values}
